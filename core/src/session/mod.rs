@@ -1,0 +1,3 @@
+//! One live session.
+
+pub mod status;
