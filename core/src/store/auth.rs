@@ -161,6 +161,9 @@ pub trait AuthStore: Send + Sync {
     /// Reads the credentials and every value but those of `except_kinds`, in one round trip a collection.
     async fn load_auth(&self, session: &str, tenure: Tenure, except_kinds: &[&str]) -> Result<AuthState>;
 
+    /// Reads the credentials alone.
+    async fn load_creds(&self, session: &str, tenure: Tenure) -> Result<Option<Bytes>>;
+
     /// Reads values by name. The answer has the order of `keys`, `None` where there is none.
     async fn get_auth(&self, session: &str, tenure: Tenure, keys: &[AuthKey]) -> Result<Vec<Option<Bytes>>>;
 
