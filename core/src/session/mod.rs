@@ -1,3 +1,15 @@
-//! One live session.
+//! One live session: its supervisor, its status, its link to a phone, what comes in and what goes out.
 
+pub(crate) mod auth;
+pub(crate) mod context;
+pub(crate) mod inbound;
+pub mod link;
+pub(crate) mod live;
+pub mod outbound;
+pub(crate) mod reconnect;
 pub mod status;
+pub(crate) mod supervisor;
+mod updates;
+
+pub use link::{LinkStep, LinkStream};
+pub use outbound::{Outgoing, SentMessage};

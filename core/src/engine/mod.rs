@@ -1,0 +1,29 @@
+//! The only place that knows the engine: the crate `whatsapp-rust` and its sub-crates.
+//!
+//! Outwards it speaks this library's own types. What stands where:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `connection` | one engine client: build, run, link, send, close |
+//! | `inbound` | the durability hook: a message before it is acknowledged |
+//! | `events` | the engine's events, mapped to [`EngineEvent`](events::EngineEvent) |
+//! | `content` | message protobufs to and from [`MessageKind`](crate::store::MessageKind) |
+//! | `history` | the phone's history blobs |
+//! | `jid` | chats as people name them |
+//! | `backend/` | the engine's storage traits on our [`AuthStore`](crate::store::AuthStore) |
+//! | `session_auth` | sealed, fenced, patient access to one session's auth state |
+//! | `transport`, `http`, `executor`, `version` | socket, HTTPS, tasks and the version to claim |
+
+pub(crate) mod backend;
+pub(crate) mod connection;
+pub(crate) mod content;
+pub(crate) mod events;
+pub(crate) mod executor;
+pub(crate) mod history;
+pub(crate) mod http;
+pub(crate) mod inbound;
+pub(crate) mod jid;
+pub(crate) mod keyspace;
+pub(crate) mod session_auth;
+pub(crate) mod transport;
+pub(crate) mod version;

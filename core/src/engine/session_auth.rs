@@ -1,0 +1,354 @@
+//! One session's auth state: sealed by its vault, fenced by its lease, patient with its database.
+//!
+//! The engine must never see an outage as an error: it would drop messages whose ratchet has advanced
+//! already. So every call here waits until the database is back, and ends with an error only when the
+//! session is closed, robbed, or its data cannot be read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::keyspace;
+use crate::clock::{SharedClock, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::patience::until_available;
+use crate::store::{AuthKey, AuthState, Store, Tenure, WriteBatch};
+use crate::vault::SessionVault;
+
+/// Kinds that are not read ahead at connect: hundreds of rows of which a login needs none.
+pub(crate) const NOT_READ_AHEAD: &[&str] =
+    &[keyspace::PRE_KEY, keyspace::SENT_MESSAGE, keyspace::MESSAGE_SECRET, keyspace::BASE_KEY];
+
+/// Access to one session's auth state for as long as its lease is held.
+pub(crate) struct SessionAuth {
+    session: String,
+    tenure: Tenure,
+    store: Arc<dyn Store>,
+    vault: SessionVault,
+    clock: SharedClock,
+    closed: CancellationToken,
+    failure: OnceLock<Arc<Error>>,
+    waiting_since: watch::Sender<Option<Duration>>,
+    /// One write at a time: what keeps the order of a session's writes and makes read-modify-write atomic.
+    write_gate: tokio::sync::Mutex<()>,
+    read_ahead: Mutex<Option<HashMap<AuthKey, Bytes>>>,
+}
+
+impl std::fmt::Debug for SessionAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionAuth")
+            .field("session", &self.session)
+            .field("tenure", &self.tenure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SessionAuth {
+    /// Takes the state read at start; reads are answered from it until [`drop_read_ahead`](Self::drop_read_ahead).
+    pub(crate) fn new(
+        session: &str,
+        tenure: Tenure,
+        store: Arc<dyn Store>,
+        vault: SessionVault,
+        clock: SharedClock,
+        state: AuthState,
+    ) -> Self {
+        let mut ahead: HashMap<AuthKey, Bytes> =
+            state.entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        if let Some(creds) = state.creds {
+            ahead.insert(keyspace::plain(keyspace::CREDS, ""), creds);
+        }
+        Self {
+            session: session.to_owned(),
+            tenure,
+            store,
+            vault,
+            clock,
+            closed: CancellationToken::new(),
+            failure: OnceLock::new(),
+            waiting_since: watch::Sender::new(None),
+            write_gate: tokio::sync::Mutex::new(()),
+            read_ahead: Mutex::new(Some(ahead)),
+        }
+    }
+
+    pub(crate) fn vault(&self) -> &SessionVault {
+        &self.vault
+    }
+
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.tenure
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Ends every call, present and future, with an error: nothing is written any more.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Completes once the state can no longer be used: closed, or failed for good.
+    pub(crate) fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+
+    /// Why it failed for good, if it did.
+    pub(crate) fn failure(&self) -> Option<Arc<Error>> {
+        self.failure.get().cloned()
+    }
+
+    /// Since when (monotonic) a call has been waiting for the database; `None` while it answers.
+    pub(crate) fn waiting_since(&self) -> watch::Receiver<Option<Duration>> {
+        self.waiting_since.subscribe()
+    }
+
+    /// Lets go of what was read at start.
+    pub(crate) fn drop_read_ahead(&self) {
+        *self.ahead() = None;
+    }
+
+    /// Reads one value.
+    pub(crate) async fn get(&self, key: &AuthKey) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        Ok(self.get_many(std::slice::from_ref(key)).await?.pop().flatten())
+    }
+
+    /// Reads values, in order.
+    pub(crate) async fn get_many(&self, keys: &[AuthKey]) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>> {
+        let sealed = match self.from_read_ahead(keys) {
+            Some(found) => found,
+            None => self.patiently(|| self.store.get_auth(&self.session, self.tenure, keys)).await?,
+        };
+        keys.iter()
+            .zip(sealed)
+            .map(|(key, value)| value.map(|value| self.unseal(key, &value)).transpose())
+            .collect()
+    }
+
+    /// Reads all values of one kind.
+    pub(crate) async fn list(&self, kind: &str) -> Result<Vec<(AuthKey, Zeroizing<Vec<u8>>)>> {
+        let ahead = self.ahead().as_ref().filter(|_| !NOT_READ_AHEAD.contains(&kind)).map(|entries| {
+            let mut found: Vec<_> = entries
+                .iter()
+                .filter(|(key, _)| key.kind == kind)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+            found.sort();
+            found
+        });
+        let entries = match ahead {
+            Some(entries) => entries,
+            None => self
+                .patiently(|| self.store.list_auth(&self.session, self.tenure, kind))
+                .await?
+                .into_iter()
+                .map(|entry| (entry.key, entry.value))
+                .collect(),
+        };
+        entries
+            .into_iter()
+            .map(|(key, value)| {
+                let opened = self.unseal(&key, &value)?;
+                Ok((key, opened))
+            })
+            .collect()
+    }
+
+    /// Whether any value of a kind has an id that starts with `prefix`.
+    pub(crate) async fn has_prefix(&self, kind: &str, prefix: &str) -> Result<bool> {
+        let ahead = self
+            .ahead()
+            .as_ref()
+            .map(|entries| entries.keys().any(|key| key.kind == kind && key.id.starts_with(prefix)));
+        match ahead {
+            Some(found) => Ok(found),
+            None => {
+                self.patiently(|| self.store.has_auth_prefix(&self.session, self.tenure, kind, prefix)).await
+            }
+        }
+    }
+
+    /// Seals a value into a batch.
+    pub(crate) fn put(&self, batch: &mut WriteBatch, key: AuthKey, plaintext: &[u8], stamp_s: i64) {
+        let sealed = self.vault.seal(&key.kind, &key.id, plaintext);
+        batch.put(key, sealed, stamp_s);
+    }
+
+    /// Encodes and seals a value into a batch.
+    pub(crate) fn put_record<T: Serialize>(
+        &self,
+        batch: &mut WriteBatch,
+        key: AuthKey,
+        record: &T,
+        stamp_s: i64,
+    ) -> Result<()> {
+        let plaintext = encode(record)?;
+        self.put(batch, key, &plaintext, stamp_s);
+        Ok(())
+    }
+
+    /// Applies a batch; durable on `Ok`.
+    pub(crate) async fn apply(&self, batch: WriteBatch) -> Result<()> {
+        let _turn = self.write_gate.lock().await;
+        self.apply_in_turn(batch).await
+    }
+
+    /// Reads, decides and writes with no other write of this session in between.
+    pub(crate) async fn update<'a, T: Send>(
+        &'a self,
+        change: impl FnOnce() -> BoxFuture<'a, Result<(WriteBatch, T)>> + Send,
+    ) -> Result<T> {
+        let _turn = self.write_gate.lock().await;
+        let (batch, outcome) = change().await?;
+        self.apply_in_turn(batch).await?;
+        Ok(outcome)
+    }
+
+    /// Reads one value, decides, and writes, with no other write of this session in between.
+    pub(crate) async fn update_value(
+        &self,
+        key: &AuthKey,
+        change: impl FnOnce(Option<Zeroizing<Vec<u8>>>) -> Result<WriteBatch> + Send,
+    ) -> Result<()> {
+        let _turn = self.write_gate.lock().await;
+        let batch = change(self.get(key).await?)?;
+        self.apply_in_turn(batch).await
+    }
+
+    /// Deletes stamped values of one kind.
+    pub(crate) async fn delete_stamped_before(&self, kind: &str, cutoff_s: i64) -> Result<u64> {
+        let _turn = self.write_gate.lock().await;
+        self.patiently(|| self.store.delete_stamped_before(&self.session, self.tenure, kind, cutoff_s)).await
+    }
+
+    async fn apply_in_turn(&self, mut batch: WriteBatch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(creds) = batch.creds() {
+            let sealed = self.vault.seal(keyspace::CREDS, "", creds);
+            batch.set_creds(sealed);
+        }
+        self.patiently(|| async {
+            let mut outcome = self.store.apply_auth(&[(self.session.as_str(), self.tenure, &batch)]).await;
+            outcome.pop().unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a batch; report it"))
+            })
+        })
+        .await?;
+        if let Some(ahead) = self.ahead().as_mut() {
+            if let Some(creds) = batch.creds() {
+                ahead.insert(keyspace::plain(keyspace::CREDS, ""), creds.clone());
+            }
+            for write in batch.writes() {
+                match write {
+                    crate::store::AuthWrite::Put(entry)
+                        if !NOT_READ_AHEAD.contains(&entry.key.kind.as_str()) =>
+                    {
+                        ahead.insert(entry.key.clone(), entry.value.clone());
+                    }
+                    crate::store::AuthWrite::Put(_) => {}
+                    crate::store::AuthWrite::Delete(key) => {
+                        ahead.remove(key);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The credentials, opened.
+    pub(crate) async fn creds(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let key = keyspace::plain(keyspace::CREDS, "");
+        let ahead = self.ahead().as_ref().map(|entries| entries.get(&key).cloned());
+        let sealed = match ahead {
+            Some(found) => found,
+            None => self.patiently(|| self.store.load_creds(&self.session, self.tenure)).await?,
+        };
+        sealed.map(|value| self.unseal(&key, &value)).transpose()
+    }
+
+    fn from_read_ahead(&self, keys: &[AuthKey]) -> Option<Vec<Option<Bytes>>> {
+        let ahead = self.ahead();
+        let entries = ahead.as_ref()?;
+        if keys.iter().any(|key| NOT_READ_AHEAD.contains(&key.kind.as_str())) {
+            return None;
+        }
+        Some(keys.iter().map(|key| entries.get(key).cloned()).collect())
+    }
+
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Option<HashMap<AuthKey, Bytes>>> {
+        self.read_ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn unseal(&self, key: &AuthKey, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        // A value that does not open must never look absent: the engine would build a new session over it.
+        self.vault.open(&key.kind, &key.id, sealed).map_err(|error| self.fail(error))
+    }
+
+    async fn patiently<T, F, Fut>(&self, attempt: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let away = |error: &Error| {
+            tracing::debug!(session = %self.session, %error, "the store is away; waiting");
+            self.waiting_since.send_if_modified(|since| {
+                let first = since.is_none();
+                since.get_or_insert(self.clock.monotonic());
+                first
+            });
+        };
+        match until_available(&self.clock, &self.closed, away, attempt).await {
+            Ok(value) => {
+                self.waiting_since.send_if_modified(|since| since.take().is_some());
+                Ok(value)
+            }
+            Err(_) if self.closed.is_cancelled() => Err(self.closed_error()),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    fn fail(&self, error: Error) -> Error {
+        let error = error.of_session(&self.session);
+        let copy = Error::new(error.kind(), error.message().to_owned()).of_session(&self.session);
+        if self.failure.set(Arc::new(error)).is_ok() {
+            tracing::warn!(session = %self.session, error = %copy, "the auth state cannot be used any more");
+        }
+        self.closed.cancel();
+        copy
+    }
+
+    fn closed_error(&self) -> Error {
+        match self.failure.get() {
+            Some(error) => Error::new(error.kind(), error.message().to_owned()).of_session(&self.session),
+            None => Error::new(ErrorKind::Closed, "the session was stopped").of_session(&self.session),
+        }
+    }
+}
+
+/// Encodes a record of ours or of the engine: MessagePack with field names, so that a later version may add some.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Zeroizing<Vec<u8>>> {
+    rmp_serde::to_vec_named(record).map(Zeroizing::new).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a record could not be encoded; report it").caused_by(error)
+    })
+}
+
+/// Decodes what [`encode`] made.
+pub(crate) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T> {
+    rmp_serde::from_slice(bytes).map_err(|_| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("a stored value of type {kind} cannot be understood; restore a backup"),
+        )
+    })
+}

@@ -1,0 +1,120 @@
+//! Who owns a session: one heartbeat for all leases of this instance.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Acquired, Lease, Store};
+
+/// A lease that this instance holds.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldLease {
+    pub(crate) lease: Lease,
+    /// Cancelled once the lease is known to be another's.
+    pub(crate) lost: CancellationToken,
+}
+
+/// Acquires, renews and releases the leases of one instance.
+pub(crate) struct LeaseKeeper {
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+    owner: String,
+    duration: Duration,
+    held: Mutex<HashMap<String, HeldLease>>,
+}
+
+impl std::fmt::Debug for LeaseKeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeaseKeeper")
+            .field("owner", &self.owner)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LeaseKeeper {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, owner: String, duration: Duration) -> Self {
+        Self { store, clock, owner, duration, held: Mutex::default() }
+    }
+
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Becomes the owner. A lease stolen from an owner that went away is fenced before this returns, so that
+    /// whatever that owner still writes is never read.
+    pub(crate) async fn acquire(&self, session: &str) -> Result<HeldLease> {
+        let lease = match self.store.acquire_lease(session, &self.owner, self.duration).await? {
+            Acquired::Granted(lease) => lease,
+            Acquired::Stolen(lease) => {
+                tracing::info!(
+                    session,
+                    generation = lease.generation,
+                    "took over from an instance that went away"
+                );
+                lease
+            }
+            Acquired::Held(lease) => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "another instance runs this session; stop it there, or wait until its lease runs out",
+                )
+                .of_session(session)
+                .retry_after(lease.expires_at.since(self.clock.now()).max(Duration::from_secs(1))));
+            }
+        };
+        // Also if it was ours already: a crash may have come between the steal and the fence.
+        if lease.fence == lease.generation {
+            self.store.fence_auth(session, lease.tenure()).await?;
+        }
+        let held = HeldLease { lease, lost: CancellationToken::new() };
+        self.held().insert(session.to_owned(), held.clone());
+        Ok(held)
+    }
+
+    /// Gives it back: another instance may take it at once.
+    pub(crate) async fn release(&self, held: &HeldLease) -> Result<()> {
+        self.held().remove(&held.lease.session);
+        if !held.lost.is_cancelled() {
+            self.store.release_lease(&held.lease).await?;
+        }
+        Ok(())
+    }
+
+    /// The lease that this instance holds on a session, if it does.
+    pub(crate) fn of(&self, session: &str) -> Option<HeldLease> {
+        self.held().get(session).cloned()
+    }
+
+    /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.
+    pub(crate) async fn beat(&self, stop: CancellationToken) {
+        let pause = self.duration / 3;
+        while stop.run_until_cancelled(self.clock.sleep(pause)).await.is_some() {
+            let held: Vec<HeldLease> = self.held().values().cloned().collect();
+            if held.is_empty() {
+                continue;
+            }
+            let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
+            match self.store.renew_leases(&leases, self.duration).await {
+                Ok(still_ours) => {
+                    for (held, ours) in held.iter().zip(still_ours) {
+                        if !ours {
+                            tracing::warn!(session = %held.lease.session, "another instance took the session over");
+                            self.held().remove(&held.lease.session);
+                            held.lost.cancel();
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "leases could not be renewed; trying again"),
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, HeldLease>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

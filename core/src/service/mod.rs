@@ -1,0 +1,12 @@
+//! The handle that a user holds: create, start, stop, log out, delete, restore, send, subscribe, shut down.
+
+mod builder;
+mod handle;
+pub mod options;
+mod restore;
+mod session_handle;
+
+pub use builder::WhatsAppServiceBuilder;
+pub use handle::WhatsAppService;
+pub use restore::{RestoreProgress, RestoreReport};
+pub use session_handle::Session;

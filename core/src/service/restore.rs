@@ -1,0 +1,70 @@
+//! Starting what was running before: paced, the most recently active first, with progress.
+
+use super::handle::WhatsAppService;
+use crate::error::Result;
+use crate::session::status::Status;
+use crate::store::{PageRequest, SessionFilter};
+
+/// How far a restore has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreProgress {
+    /// Sessions to start in all.
+    pub total: u64,
+    /// Of them looked at so far.
+    pub done: u64,
+    /// The one just looked at.
+    pub session_id: String,
+}
+
+/// What came of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreReport {
+    /// Sessions that were started.
+    pub started: Vec<String>,
+    /// Sessions that were left alone because they were never linked.
+    pub not_linked: Vec<String>,
+    /// Sessions whose record cannot be understood.
+    pub malformed: Vec<String>,
+}
+
+pub(super) async fn restore_all(
+    service: &WhatsAppService,
+    mut progress: impl FnMut(&RestoreProgress) + Send,
+) -> Result<RestoreReport> {
+    let store = service.store();
+    // Those in `error` need somebody; those put away are not active.
+    let filter = SessionFilter {
+        is_active: Some(true),
+        statuses: vec![Status::Pending, Status::QrReady, Status::Connected, Status::Disconnected],
+        ..SessionFilter::default()
+    };
+    let total = store.count_sessions(&filter).await?;
+    let mut page =
+        PageRequest { limit: PageRequest::MAX_LIMIT, after: None, most_recently_active_first: true };
+    let mut report = RestoreReport::default();
+    let mut done = 0;
+    loop {
+        let records = store.list_sessions(&filter, &page).await?;
+        for id in records.malformed {
+            tracing::error!(session = %id, "the record of a session cannot be understood; repair or delete it");
+            report.malformed.push(id);
+        }
+        for record in records.items {
+            done += 1;
+            progress(&RestoreProgress { total, done, session_id: record.session_id.clone() });
+            // A phone number is written down at the first login: without one there is nothing to resume.
+            if record.phone.is_none() {
+                report.not_linked.push(record.session_id);
+                continue;
+            }
+            service.spawn(&record)?;
+            report.started.push(record.session_id);
+        }
+        match records.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(report),
+        }
+    }
+}

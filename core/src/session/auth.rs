@@ -1,0 +1,64 @@
+//! Taking up a session's auth state: fenced, opened, in one read.
+
+use std::sync::Arc;
+
+use super::live::LiveSession;
+use crate::engine::session_auth::{NOT_READ_AHEAD, SessionAuth};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::HeldLease;
+use crate::store::WriteBatch;
+use crate::store::patience::until_available;
+use crate::vault::data_key_row;
+
+/// What a client is built on.
+#[derive(Debug)]
+pub(crate) struct LoadedAuth {
+    pub(crate) auth: Arc<SessionAuth>,
+}
+
+/// Reads the state and opens it with the session's data key; a session that never had one gets one, stored
+/// before anything is sealed with it. Waits while the store is away.
+pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedAuth> {
+    let context = &live.context;
+    let tenure = held.lease.tenure();
+    let mut state = until_available(
+        &context.clock,
+        &live.stop,
+        |_| {},
+        || context.store.load_auth(&live.id, tenure, NOT_READ_AHEAD),
+    )
+    .await?;
+    let data_key = data_key_row();
+    let position = state.entries.iter().position(|entry| entry.key == data_key);
+    let wrapped = position.map(|position| state.entries.swap_remove(position).value);
+    let opened = if state.creds.is_some() || !state.entries.is_empty() {
+        context.vault.reopen_session(&live.id, wrapped.as_deref()).await?
+    } else {
+        context.vault.open_session(&live.id, wrapped.as_deref()).await?
+    };
+    if let Some(wrapped) = opened.new_wrapped_key {
+        let mut batch = WriteBatch::new();
+        batch.put(data_key, wrapped.into(), 0);
+        until_available(
+            &context.clock,
+            &live.stop,
+            |_| {},
+            || async {
+                let mut outcome = context.store.apply_auth(&[(live.id.as_str(), tenure, &batch)]).await;
+                outcome.pop().unwrap_or_else(|| {
+                    Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a batch; report it"))
+                })
+            },
+        )
+        .await?;
+    }
+    let auth = SessionAuth::new(
+        &live.id,
+        tenure,
+        Arc::clone(&context.store),
+        opened.vault,
+        Arc::clone(&context.clock),
+        state,
+    );
+    Ok(LoadedAuth { auth: Arc::new(auth) })
+}

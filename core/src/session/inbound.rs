@@ -1,0 +1,86 @@
+//! What came in: stored and counted once, then published. WhatsApp is told after the store has it.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::live::LiveSession;
+use crate::engine::content::Inbound;
+use crate::engine::inbound::Commit;
+use crate::error::Result;
+use crate::events::EventKind;
+use crate::store::patience::until_available;
+use crate::store::{Direction, MessageChange, MessageKey, StoredMessage};
+
+/// The engine's commit hook for one session. It waits while the store is away and errs only once `closed`.
+pub(crate) fn commit(live: &Arc<LiveSession>, closed: CancellationToken) -> Commit {
+    let live = Arc::downgrade(live);
+    Arc::new(move |batch| {
+        let live = live.clone();
+        let closed = closed.clone();
+        Box::pin(async move {
+            match live.upgrade() {
+                Some(live) => store_and_publish(&live, &closed, batch).await,
+                // The session is gone and so is its socket: WhatsApp will deliver again.
+                None => {
+                    Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the session was stopped"))
+                }
+            }
+        })
+    })
+}
+
+async fn store_and_publish(
+    live: &LiveSession,
+    closed: &CancellationToken,
+    batch: Vec<Inbound>,
+) -> Result<()> {
+    let context = &live.context;
+    let mut messages: Vec<StoredMessage> = Vec::new();
+    let mut changes: Vec<(MessageKey, MessageChange)> = Vec::new();
+    for inbound in batch {
+        match inbound {
+            Inbound::Message(message) => messages.push(*message),
+            Inbound::Change(key, change) => changes.push((key, change)),
+            Inbound::Internal => {}
+        }
+    }
+    if !messages.is_empty() {
+        let names = direct_chat_names(&messages);
+        let recorded = until_available(
+            &context.clock,
+            closed,
+            |_| {},
+            || context.store.record_messages(&live.id, &messages, &names, context.clock.now()),
+        )
+        .await?;
+        for (message, new) in messages.into_iter().zip(recorded.inserted) {
+            // A redelivery was published when it came first.
+            if new {
+                live.publish(EventKind::Message(Box::new(message))).await;
+            }
+        }
+    }
+    if !changes.is_empty() {
+        let changed = until_available(
+            &context.clock,
+            closed,
+            |_| {},
+            || context.store.change_messages(&live.id, &changes, context.clock.now()),
+        )
+        .await?;
+        for message in changed.into_iter().flatten() {
+            live.publish(EventKind::MessageChanged(Box::new(message))).await;
+        }
+    }
+    Ok(())
+}
+
+/// The name under which a contact writes is the name of the chat with him.
+fn direct_chat_names(messages: &[StoredMessage]) -> Vec<(String, String)> {
+    messages
+        .iter()
+        .filter(|message| message.direction == Direction::In && message.key.sender == message.key.chat_id)
+        .filter_map(|message| Some((message.key.chat_id.clone(), message.sender_name.clone()?)))
+        .collect()
+}

@@ -1,0 +1,293 @@
+//! The state of a running session that its supervisor and its users share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::context::SessionContext;
+use super::link::{LinkStep, LinkStream};
+use super::status::{Status, StatusEvent};
+use crate::engine::connection::EngineConnection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Event, EventKind};
+use crate::session_manager::StatusUpdate;
+use crate::store::MessageKey;
+use crate::store::patience::until_available;
+
+/// What the user wants of a session that is being ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Run,
+    Stop,
+    LogOut,
+}
+
+/// How a session ended, for those who wait for it.
+#[derive(Debug, Clone)]
+pub(crate) enum Ended {
+    /// As asked.
+    AsAsked,
+    /// For a reason of its own.
+    Failed { kind: ErrorKind, message: String },
+}
+
+#[derive(Debug)]
+pub(crate) struct LiveSession {
+    pub(crate) id: String,
+    pub(crate) context: Arc<SessionContext>,
+    pub(crate) stop: CancellationToken,
+    /// Ends a pause between connections.
+    pub(crate) wake: Notify,
+    goal: Mutex<Goal>,
+    connection: watch::Sender<Option<Arc<EngineConnection>>>,
+    connected: watch::Sender<bool>,
+    link: watch::Sender<Option<LinkStep>>,
+    status: watch::Sender<Status>,
+    ended: watch::Sender<Option<Ended>>,
+    own_jid: Mutex<String>,
+    seq: AtomicU64,
+    sends: Mutex<Sends>,
+}
+
+/// Sends under way and those of late, by message id.
+#[derive(Debug, Default)]
+struct Sends {
+    waiting: HashMap<String, oneshot::Sender<Option<String>>>,
+    recent: HashMap<String, MessageKey>,
+    recent_order: VecDeque<String>,
+}
+
+/// Receipts mostly come for what was sent lately; older ones are looked up in the store.
+const RECENT_SENDS: usize = 1_024;
+/// How long the last writes of a stopping session may take.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+impl LiveSession {
+    pub(crate) fn new(id: &str, context: Arc<SessionContext>, status: Status) -> Self {
+        Self {
+            id: id.to_owned(),
+            stop: context.stop.child_token(),
+            context,
+            wake: Notify::new(),
+            goal: Mutex::new(Goal::Run),
+            connection: watch::Sender::new(None),
+            connected: watch::Sender::new(false),
+            link: watch::Sender::new(None),
+            status: watch::Sender::new(status),
+            ended: watch::Sender::new(None),
+            own_jid: Mutex::default(),
+            seq: AtomicU64::new(0),
+            sends: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    pub(crate) fn link(&self) -> LinkStream {
+        LinkStream::new(self.link.subscribe())
+    }
+
+    pub(crate) fn set_link(&self, step: LinkStep) {
+        self.link.send_replace(Some(step));
+    }
+
+    /// Forgets the steps of an earlier connection.
+    pub(crate) fn clear_link(&self) {
+        self.link.send_replace(None);
+    }
+
+    pub(crate) fn goal(&self) -> Goal {
+        *lock(&self.goal)
+    }
+
+    /// Asks the supervisor to end; [`wait_ended`](Self::wait_ended) tells when it has.
+    pub(crate) fn end(&self, goal: Goal) {
+        let mut current = lock(&self.goal);
+        if *current != Goal::LogOut {
+            *current = goal;
+        }
+        drop(current);
+        self.stop.cancel();
+    }
+
+    pub(crate) fn set_ended(&self, ended: Ended) {
+        self.connected.send_replace(false);
+        self.connection.send_replace(None);
+        if !self.link.borrow().as_ref().is_some_and(LinkStep::is_last) {
+            let (kind, message) = match &ended {
+                Ended::AsAsked => (ErrorKind::Closed, "the session was stopped".to_owned()),
+                Ended::Failed { kind, message } => (*kind, message.clone()),
+            };
+            self.set_link(LinkStep::Failed { kind, message });
+        }
+        self.ended.send_replace(Some(ended));
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    pub(crate) async fn wait_ended(&self) -> Ended {
+        let mut ended = self.ended.subscribe();
+        // The sender lives in self: it cannot be gone while this runs.
+        match ended.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone().unwrap_or(Ended::AsAsked),
+            Err(_) => Ended::AsAsked,
+        }
+    }
+
+    /// Waits until the session is connected; an end of the session is an error.
+    pub(crate) async fn wait_connected(&self, patience: Duration) -> Result<()> {
+        let mut connected = self.connected.subscribe();
+        let wait = async {
+            tokio::select! {
+                biased;
+                outcome = connected.wait_for(|connected| *connected) => match outcome {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(Error::new(ErrorKind::Closed, "the session was stopped")),
+                },
+                ended = self.wait_ended() => Err(match ended {
+                    Ended::AsAsked => Error::new(ErrorKind::Closed, "the session was stopped"),
+                    Ended::Failed { kind, message } => Error::new(kind, message),
+                }),
+            }
+        };
+        tokio::time::timeout(patience, wait)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Timeout, "the session was not connected in that time"))
+            })
+            .map_err(|error| error.of_session(&self.id).during("wait_connected"))
+    }
+
+    pub(crate) fn set_connection(&self, connection: Option<Arc<EngineConnection>>) {
+        self.connection.send_replace(connection);
+    }
+
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.connected.send_replace(connected);
+        if !connected {
+            // Their acknowledgement can no longer come on this connection.
+            lock(&self.sends).waiting.clear();
+        }
+    }
+
+    /// The engine, whether or not it is logged in; `InvalidState` if the session is between two.
+    pub(crate) fn engine(&self) -> Result<Arc<EngineConnection>> {
+        self.connection.borrow().clone().ok_or_else(|| self.not_connected())
+    }
+
+    /// Waits for the engine: right after a start there is none yet.
+    pub(crate) async fn engine_soon(&self, patience: Duration) -> Result<Arc<EngineConnection>> {
+        let mut connection = self.connection.subscribe();
+        let wait = async {
+            tokio::select! {
+                biased;
+                found = connection.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()),
+                _ended = self.wait_ended() => None,
+            }
+        };
+        tokio::time::timeout(patience, wait).await.ok().flatten().ok_or_else(|| self.not_connected())
+    }
+
+    /// The engine of a session that is logged in.
+    pub(crate) fn connected_engine(&self) -> Result<Arc<EngineConnection>> {
+        if self.is_connected() { self.engine() } else { Err(self.not_connected()) }
+    }
+
+    fn not_connected(&self) -> Error {
+        Error::new(
+            ErrorKind::InvalidState,
+            format!("the session is not connected (status {}); start it and wait until it is", self.status()),
+        )
+        .of_session(&self.id)
+    }
+
+    /// The account's JID without device; empty until it was linked.
+    pub(crate) fn own_jid(&self) -> String {
+        lock(&self.own_jid).clone()
+    }
+
+    pub(crate) fn set_own_jid(&self, jid: &str) {
+        *lock(&self.own_jid) = jid.to_owned();
+    }
+
+    pub(crate) async fn publish(&self, kind: EventKind) {
+        let event = Event {
+            seq: self.seq.fetch_add(1, Ordering::Relaxed) + 1,
+            session_id: self.id.clone(),
+            at: self.context.clock.now(),
+            kind,
+        };
+        self.context.events.publish(event).await;
+    }
+
+    /// Moves the status by the transition table and tells everybody. Waits while the store is away, except at
+    /// the end of a session, when it waits a little.
+    pub(crate) async fn apply_status(&self, event: StatusEvent, update: StatusUpdate) -> Result<()> {
+        let manager = &self.context.manager;
+        let detail = update.detail.clone().flatten();
+        let write = || manager.apply_status(&self.id, event, update.clone());
+        let written = if self.stop.is_cancelled() {
+            tokio::time::timeout(LAST_WRITES, write()).await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    "the store did not take the last status of a stopping session",
+                ))
+            })
+        } else {
+            until_available(&self.context.clock, &self.stop, |_| {}, write).await
+        };
+        let record = written.inspect_err(|error| {
+            tracing::warn!(session = %self.id, %error, ?event, "the status could not be written");
+        })?;
+        self.status.send_replace(record.status);
+        self.publish(EventKind::Status { status: record.status, detail }).await;
+        Ok(())
+    }
+
+    /// Registers a send before it is written, so that no acknowledgement can come too early.
+    pub(crate) fn expect_ack(&self, key: &MessageKey) -> oneshot::Receiver<Option<String>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut sends = lock(&self.sends);
+        sends.waiting.insert(key.message_id.clone(), sender);
+        if sends.recent.insert(key.message_id.clone(), key.clone()).is_none() {
+            sends.recent_order.push_back(key.message_id.clone());
+        }
+        while sends.recent_order.len() > RECENT_SENDS {
+            if let Some(oldest) = sends.recent_order.pop_front() {
+                sends.recent.remove(&oldest);
+            }
+        }
+        receiver
+    }
+
+    pub(crate) fn forget_ack(&self, message_id: &str) {
+        lock(&self.sends).waiting.remove(message_id);
+    }
+
+    /// Takes an acknowledgement to whoever waits for it. False if nobody does.
+    pub(crate) fn acknowledge(&self, message_id: &str, error: Option<String>) -> bool {
+        let waiting = lock(&self.sends).waiting.remove(message_id);
+        waiting.is_some_and(|sender| sender.send(error).is_ok())
+    }
+
+    /// The key of a message sent lately.
+    pub(crate) fn recent_send(&self, message_id: &str) -> Option<MessageKey> {
+        lock(&self.sends).recent.get(message_id).cloned()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
