@@ -1,0 +1,3 @@
+//! The stand-in as a program.
+
+fn main() {}
