@@ -301,14 +301,13 @@ async fn devices(Shared(inner): App) -> Answer {
         .values()
         .flat_map(|account| {
             account.companions.values().map(|companion| {
-                let LinkedDevice { jid, lid, device_id, phone_number, platform } =
-                    LinkedDevice::new(account, companion.device);
+                let device = LinkedDevice::new(&state.server, account, companion.device);
                 json!({
-                    "jid": jid,
-                    "lid": lid,
-                    "device_id": device_id,
-                    "phone_number": phone_number,
-                    "platform": platform,
+                    "jid": device.jid,
+                    "lid": device.lid,
+                    "device_id": device.device_id,
+                    "phone_number": device.phone_number,
+                    "platform": device.platform,
                     "push_name": companion.push_name,
                     "connected": companion.connection.is_some(),
                     "live": companion.phase == crate::queue::Phase::Live,

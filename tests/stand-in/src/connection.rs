@@ -73,6 +73,7 @@ fn enter(
             pattern: client.pattern,
             device: None,
             frozen: false,
+            closing: false,
             pairing: None,
             passkey: None,
         },
@@ -165,9 +166,8 @@ async fn read_all(
             Err(error) => {
                 // Only the client that sent it is closed.
                 tracing::info!(id, %error, "malformed stanza; closing");
-                inner
-                    .lock()
-                    .end_stream(id, &crate::node::stream_error(Some("400"), None));
+                let error = crate::node::stream_error(Some("400"), None);
+                inner.lock().end_stream(id, &error);
             }
         }
     }

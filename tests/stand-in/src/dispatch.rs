@@ -16,7 +16,7 @@ pub(crate) fn handle(inner: &Arc<Inner>, id: ConnectionId, node: &Node) -> bool 
     let Some(connection) = state.connections.get(&id) else {
         return false;
     };
-    if connection.frozen {
+    if connection.frozen || connection.closing {
         return true;
     }
     match connection.device.clone() {
@@ -45,7 +45,7 @@ impl State {
             "chatstate" => self.handle_chat_state(key, node),
             "ib" => self.handle_ib(key, node),
             "notification" | "call" => self.acknowledge(id, node, &node.tag),
-            "xmlstreamend" | "stream:error" => self.post(id, Outgoing::Close),
+            "xmlstreamend" | "stream:error" => self.close(id),
             other => {
                 tracing::info!(%key, tag = other, "no such stanza; closing");
                 self.end_stream(id, &node::stream_error(Some("400"), None));
@@ -84,7 +84,15 @@ impl State {
     /// `<stream:error>`, then the close that the client may do first.
     pub(crate) fn end_stream(&mut self, id: ConnectionId, error: &Node) {
         self.send(id, error.clone());
-        self.post(id, Outgoing::Node(node::leaf("xmlstreamend")));
+        self.send(id, node::leaf("xmlstreamend"));
+        self.close(id);
+    }
+
+    /// Closes after the client had time to do so; what it says until then is ignored.
+    pub(crate) fn close(&mut self, id: ConnectionId) {
         self.post(id, Outgoing::Close);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.closing = true;
+        }
     }
 }

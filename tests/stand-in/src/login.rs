@@ -8,7 +8,7 @@ use crate::clock;
 use crate::faults;
 use crate::node::{bytes, stream_error};
 use crate::queue::Phase;
-use crate::state::{Outgoing, State};
+use crate::state::State;
 
 impl State {
     /// What the ClientPayload says decides: linking, or login of a device.
@@ -100,7 +100,7 @@ impl State {
     /// `<failure>` instead of `<success>`, and the end.
     fn refuse(&mut self, id: ConnectionId, reason: u16, details: &faults::FailureDetails) {
         self.send(id, failure(reason, details));
-        self.post(id, Outgoing::Close);
+        self.close(id);
     }
 
     /// The connection is gone, whoever closed it.

@@ -62,7 +62,7 @@ pub(crate) fn enter(inner: &Arc<Inner>, number: &str, code: &str) -> Result<Link
     let account = state
         .account(number)
         .ok_or_else(|| StandInError::UnknownRecipient(number.to_owned()))?;
-    let device = LinkedDevice::new(account, account.next_device);
+    let device = LinkedDevice::new(&state.server, account, account.next_device);
     let identity = crypto::public(&account.signal.identity);
     let request = state
         .code_requests

@@ -15,7 +15,7 @@ use crate::node::{self, NodeExt, bytes, server_jid, stream_error};
 use crate::phone::LinkedDevice;
 use crate::phone::signal::SignedKey;
 use crate::queue::{Phase, Queue};
-use crate::state::{Outgoing, State};
+use crate::state::State;
 
 const REFS: usize = 6;
 const ACCOUNT_SIGNATURE: &[u8] = &[6, 0];
@@ -206,7 +206,7 @@ impl State {
             .attr("t", clock::now())
             .children([NodeBuilder::new("pair-success").children(children).build()])
             .build();
-        let linked = LinkedDevice::new(account, device);
+        let linked = LinkedDevice::new(&self.server, account, device);
         self.send(id, iq);
         self.refs.retain(|_, waiting| *waiting != id);
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -308,7 +308,7 @@ impl State {
         self.dirty = true;
         // The client closes on 515 and comes back with a login.
         self.send(id, stream_error(Some("515"), None));
-        self.post(id, Outgoing::Close);
+        self.close(id);
         self.tell_of_device_change(&key, pairing.key_index, "add");
         self.ring(&key.account);
     }

@@ -14,7 +14,6 @@ use crate::crypto;
 use crate::error::StandInError;
 use crate::faults::Faults;
 use crate::phone::{LinkedDevice, Phone, PhoneOptions, parse_chat};
-use crate::queue::Phase;
 use crate::server;
 use crate::state::{Inner, State};
 
@@ -70,6 +69,7 @@ impl StandInBuilder {
             })?
             .port();
         let inner = Arc::new(Inner::new(state, certificate, port, self.tls, self.state_file));
+        inner.lock().server = Arc::downgrade(&inner);
         inner
             .tasks
             .spawn(server::run(Arc::clone(&inner), listener, tls));
@@ -219,64 +219,9 @@ impl StandIn {
         all
     }
 
-    /// Whether the device is logged in.
-    pub fn is_connected(&self, device: &LinkedDevice) -> bool {
-        self.inner
-            .lock()
-            .companion(&device.key())
-            .is_some_and(|companion| companion.connection.is_some())
-    }
-
-    /// Waits until the device is logged in and has its backlog.
+    /// Waits until the device has logged in and has its backlog: [`LinkedDevice::wait_connected`].
     pub async fn wait_connected(&self, device: &LinkedDevice, limit: Duration) -> Result<(), StandInError> {
-        self.wait_for_device(device, limit, "a login of", |phase, _| phase == Phase::Live)
-            .await
-    }
-
-    /// Waits until the device is no longer connected.
-    pub async fn wait_disconnected(&self, device: &LinkedDevice, limit: Duration) -> Result<(), StandInError> {
-        self.wait_for_device(device, limit, "the end of the connection of", |_, connected| !connected)
-            .await
-    }
-
-    /// Waits until the device has answered everything that was sent to it.
-    pub async fn wait_settled(&self, device: &LinkedDevice, limit: Duration) -> Result<(), StandInError> {
-        let (key, changed) = self.waiter(device)?;
-        self.inner
-            .wait_for(changed, limit, &format!("answers of {}", device.jid), move |state| {
-                state
-                    .companion(&key)
-                    .is_none_or(|companion| companion.queue.len() == 0)
-                    .then_some(())
-            })
-            .await
-    }
-
-    async fn wait_for_device(
-        &self,
-        device: &LinkedDevice,
-        limit: Duration,
-        what: &str,
-        is_so: impl Fn(Phase, bool) -> bool,
-    ) -> Result<(), StandInError> {
-        let (key, changed) = self.waiter(device)?;
-        self.inner
-            .wait_for(changed, limit, &format!("{what} {}", device.jid), move |state| {
-                let companion = state.companion(&key);
-                let phase = companion.map_or(Phase::Closed, |companion| companion.phase);
-                let connected = companion.is_some_and(|companion| companion.connection.is_some());
-                is_so(phase, connected).then_some(())
-            })
-            .await
-    }
-
-    fn waiter(&self, device: &LinkedDevice) -> Result<(DeviceKey, Arc<tokio::sync::Notify>), StandInError> {
-        let key = device.key();
-        let state = self.inner.lock();
-        let account = state
-            .account(&key.account)
-            .ok_or_else(|| StandInError::UnknownDevice(device.jid.clone()))?;
-        Ok((key, account.changed.clone()))
+        device.wait_connected(limit).await
     }
 
     /// Closes every connection and the port.

@@ -4,7 +4,7 @@
 //! order in which stanzas came. Noise and sockets are outside the lock, in `connection`.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -120,6 +120,8 @@ pub(crate) struct Connection {
     /// None while it is not linked.
     pub(crate) device: Option<DeviceKey>,
     pub(crate) frozen: bool,
+    /// It was told the end: what it still says is nobody's affair.
+    pub(crate) closing: bool,
     pub(crate) pairing: Option<Pairing>,
     pub(crate) passkey: Option<crate::passkey::Passkey>,
 }
@@ -127,6 +129,8 @@ pub(crate) struct Connection {
 /// The state of the server.
 #[derive(Default)]
 pub(crate) struct State {
+    /// For the handles that are given out.
+    pub(crate) server: Weak<Inner>,
     pub(crate) accounts: HashMap<String, Account>,
     /// LID → phone number.
     pub(crate) lids: HashMap<String, String>,

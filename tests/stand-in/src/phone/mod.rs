@@ -1,5 +1,6 @@
 //! Simulated phones: handles, and what they have received.
 
+pub(crate) mod device;
 pub(crate) mod receive;
 pub(crate) mod send;
 pub(crate) mod signal;
@@ -7,6 +8,7 @@ pub(crate) mod signal;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use device::LinkedDevice;
 use serde::{Deserialize, Serialize};
 use wacore_binary::{Jid, Server};
 use waproto::buffa::MessageField;
@@ -133,44 +135,6 @@ pub struct ReceivedReceipt {
     pub timestamp: u64,
 }
 
-/// A companion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkedDevice {
-    /// Number JID with device.
-    pub jid: String,
-    /// LID with device.
-    pub lid: String,
-    /// The device number.
-    pub device_id: u16,
-    /// The account's number.
-    pub phone_number: String,
-    /// The system the client says it runs on; empty until it has answered.
-    pub platform: String,
-}
-
-impl LinkedDevice {
-    pub(crate) fn new(account: &Account, device: u16) -> Self {
-        Self {
-            jid: account.pn_jid().with_device(device).to_string(),
-            lid: account.lid_jid().with_device(device).to_string(),
-            device_id: device,
-            phone_number: account.phone_number.clone(),
-            platform: account
-                .companions
-                .get(&device)
-                .map(|companion| companion.platform.clone())
-                .unwrap_or_default(),
-        }
-    }
-
-    pub(crate) fn key(&self) -> DeviceKey {
-        DeviceKey {
-            account: self.phone_number.clone(),
-            device: self.device_id,
-        }
-    }
-}
-
 /// A simulated phone: the primary device of an account. Cheap to clone.
 #[derive(Clone)]
 pub struct Phone {
@@ -206,7 +170,7 @@ impl Phone {
     }
 
     /// Scans the QR code that a client shows: the client becomes a companion of this phone.
-    /// Returns as soon as the phone has agreed; see [`crate::StandIn::wait_connected`].
+    /// Returns as soon as the phone has agreed; see [`LinkedDevice::wait_connected`].
     pub fn scan_qr(&self, qr: &str) -> Result<LinkedDevice, StandInError> {
         self.inner.lock().scan_qr(&self.number, qr)
     }
@@ -384,11 +348,12 @@ impl Phone {
 
     /// The companions.
     pub fn devices(&self) -> Vec<LinkedDevice> {
+        let server = Arc::downgrade(&self.inner);
         self.look(|account| {
             account
                 .companions
                 .keys()
-                .map(|device| LinkedDevice::new(account, *device))
+                .map(|device| LinkedDevice::new(&server, account, *device))
                 .collect()
         })
     }
