@@ -6,5 +6,6 @@ pub mod session;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vault;
 
 pub use error::{Error, ErrorKind, Result};
