@@ -13,7 +13,7 @@ pub mod session;
 pub mod session_id;
 pub mod session_manager;
 pub mod store;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vault;
 

@@ -53,7 +53,7 @@ async fn links_talks_and_resumes(kind: StoreKind) {
         _ => None,
     })
     .await;
-    world.stand_in.wait_settled(&device, PATIENCE).await.unwrap();
+    device.wait_settled(PATIENCE).await.unwrap();
     shut_down(service).await;
 
     for text in ["mientras", "no", "estabas"] {
@@ -71,7 +71,7 @@ async fn links_talks_and_resumes(kind: StoreKind) {
     }
     session.send(Outgoing::text(world.contact.jid(), "aquí estoy")).await.unwrap();
     world.contact.wait_for_message(PATIENCE, |m| m.text.as_deref() == Some("aquí estoy")).await.unwrap();
-    world.stand_in.wait_settled(&device, PATIENCE).await.unwrap();
+    device.wait_settled(PATIENCE).await.unwrap();
 
     let record =
         record_where(&session, "the counters", |r| r.messages_received == 4 && r.messages_sent == 2).await;
@@ -107,7 +107,7 @@ async fn talks_in_a_group_and_resumes(kind: StoreKind) {
         let read = member.wait_for_message(PATIENCE, |m| m.text.as_deref() == Some("voy")).await.unwrap();
         assert_eq!(read.chat, group);
     }
-    world.stand_in.wait_settled(&device, PATIENCE).await.unwrap();
+    device.wait_settled(PATIENCE).await.unwrap();
     shut_down(service).await;
 
     third.send_text(&group, "empezamos").await.unwrap();
@@ -170,7 +170,7 @@ async fn nothing_is_lost_or_doubled_under_duplicates_and_reordering(kind: StoreK
         );
     }
     world.stand_in.faults().clear();
-    world.stand_in.wait_settled(&device, PATIENCE).await.unwrap();
+    device.wait_settled(PATIENCE).await.unwrap();
     let mut stored = stored_texts(service.store().as_ref(), "ventas").await;
     stored.sort();
     seen.sort();

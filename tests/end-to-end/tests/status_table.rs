@@ -61,7 +61,7 @@ table_test!(restart_required_comes_back_at_once_with_the_same_credentials, async
     let (world, service, session, device) = linked().await;
     let mut events = all_events(&service, "ventas");
     world.stand_in.faults().stream_error(Some(&device.jid), "515", None);
-    world.stand_in.wait_disconnected(&device, PATIENCE).await.unwrap();
+    device.wait_disconnected(PATIENCE).await.unwrap();
     status_event(&mut events, Status::Connected).await;
     assert_eq!(session.record().await.unwrap().connection_attempts, 0);
     assert_eq!(world.phone.devices().len(), 1);
@@ -220,7 +220,7 @@ table_test!(the_account_is_not_shown_as_online_unless_asked, async {
         let service = world.service_with(|options| options.show_online = show_online).await;
         let (_, device) = world.link(&service, "ventas").await;
         within("the presence", async {
-            while world.stand_in.is_available(&device) != Some(show_online) {
+            while device.is_available() != show_online {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
@@ -242,7 +242,7 @@ table_test!(a_malformed_stanza_hurts_no_other_session, async {
     text_event(&mut ventas, "uno").await;
     world.contact.send_text(&other_phone.phone_number(), "dos").await.unwrap();
     text_event(&mut soporte, "dos").await;
-    assert!(world.stand_in.is_connected(&other_device));
+    assert!(other_device.is_connected());
     let disturbed = async {
         loop {
             let event = soporte.next().await.unwrap().unwrap();
