@@ -58,19 +58,13 @@ impl LinkedDevice {
     }
 
     pub(crate) fn key(&self) -> DeviceKey {
-        DeviceKey {
-            account: self.phone_number.clone(),
-            device: self.device_id,
-        }
+        DeviceKey { account: self.phone_number.clone(), device: self.device_id }
     }
 
     /// Whether it is logged in now.
     pub fn is_connected(&self) -> bool {
         self.server.upgrade().is_some_and(|server| {
-            server
-                .lock()
-                .companion(&self.key())
-                .is_some_and(|companion| companion.connection.is_some())
+            server.lock().companion(&self.key()).is_some_and(|companion| companion.connection.is_some())
         })
     }
 
@@ -98,12 +92,7 @@ impl LinkedDevice {
         let unknown = || StandInError::UnknownDevice(self.jid.clone());
         let server: Arc<Inner> = self.server.upgrade().ok_or_else(unknown)?;
         let key = self.key();
-        let changed = server
-            .lock()
-            .account(&key.account)
-            .ok_or_else(unknown)?
-            .changed
-            .clone();
+        let changed = server.lock().account(&key.account).ok_or_else(unknown)?.changed.clone();
         server
             .wait_for(changed, limit, &format!("the {what} of {}", self.jid), |state| {
                 let companion = state.companion(&key);
