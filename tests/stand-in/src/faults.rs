@@ -258,7 +258,9 @@ impl Faults {
         met
     }
 
-    /// Linking demands a passkey first.
+    /// After the scan (or the typed code) linking demands a passkey: the client gets
+    /// `passkey_prologue_request`, and `pair-success` only after it has shown an assertion of the
+    /// right shape. The device number in the scan's answer is then a forecast.
     pub fn request_passkey(&self, request: bool) {
         self.inner.lock().faults.passkey = request;
     }

@@ -69,9 +69,6 @@ pub(crate) fn parse_qr(text: &str) -> Result<Qr, StandInError> {
 impl State {
     /// The first stanza to an unlinked client: refs for its QR codes.
     pub(crate) fn offer_pairing(&mut self, id: ConnectionId) {
-        if self.faults.passkey {
-            return self.ask_for_passkey(id);
-        }
         let refs: Vec<_> =
             (0..REFS).map(|_| format!("2@{}", STANDARD.encode(crypto::random::<48>()))).collect();
         let iq = NodeBuilder::new("iq")
@@ -111,8 +108,26 @@ impl State {
         self.link(account, id, &qr.identity, &qr.adv_secret)
     }
 
-    /// Sends `pair-success` with the phone's signature over the companion's identity.
+    /// The phone has agreed. A passkey may be asked for before it goes on.
     pub(crate) fn link(
+        &mut self,
+        account: &str,
+        id: ConnectionId,
+        identity: &[u8; 32],
+        adv_secret: &[u8],
+    ) -> Result<LinkedDevice, StandInError> {
+        if !self.faults.passkey {
+            return self.link_now(account, id, identity, adv_secret);
+        }
+        let known =
+            self.accounts.get(account).ok_or_else(|| StandInError::UnknownRecipient(account.to_owned()))?;
+        let linked = LinkedDevice::new(&self.server, known, known.next_device);
+        self.ask_for_passkey(id, account);
+        Ok(linked)
+    }
+
+    /// Sends `pair-success` with the phone's signature over the companion's identity.
+    pub(crate) fn link_now(
         &mut self,
         account: &str,
         id: ConnectionId,

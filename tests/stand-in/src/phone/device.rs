@@ -68,6 +68,13 @@ impl LinkedDevice {
         })
     }
 
+    /// Whether it says that its user is online: phones stop ringing while a companion does.
+    pub fn is_available(&self) -> bool {
+        self.server.upgrade().is_some_and(|server| {
+            server.lock().companion(&self.key()).is_some_and(|companion| companion.available)
+        })
+    }
+
     /// Waits until it is logged in and has its backlog.
     pub async fn wait_connected(&self, limit: Duration) -> Result<(), StandInError> {
         self.wait(limit, "login", |phase, _, _| phase == Phase::Live).await
