@@ -128,16 +128,11 @@ impl Account {
     }
 
     pub(crate) fn key(&self, device: u16) -> DeviceKey {
-        DeviceKey {
-            account: self.phone_number.clone(),
-            device,
-        }
+        DeviceKey { account: self.phone_number.clone(), device }
     }
 
     /// The phone and all companions.
     pub(crate) fn device_ids(&self) -> Vec<u16> {
-        std::iter::once(0)
-            .chain(self.companions.keys().copied())
-            .collect()
+        std::iter::once(0).chain(self.companions.keys().copied()).collect()
     }
 }

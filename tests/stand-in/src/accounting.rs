@@ -81,9 +81,7 @@ impl Accounting {
     }
 
     fn to(&self, device: &str) -> impl Iterator<Item = &SentToCompanion> {
-        self.to_companions
-            .iter()
-            .filter(move |sent| sent.to_device == device)
+        self.to_companions.iter().filter(move |sent| sent.to_device == device)
     }
 }
 
@@ -103,26 +101,19 @@ impl Ledger {
         let by_index = (book.by_companions.iter().enumerate())
             .map(|(at, sent)| ((sent.from_device.clone(), sent.message_id.clone()), at))
             .collect();
-        Self {
-            book,
-            to_index,
-            by_index,
-        }
+        Self { book, to_index, by_index }
     }
 
     /// The entry of a message for a companion; made if new.
     pub(crate) fn to(&mut self, device: &str, id: &str) -> &mut SentToCompanion {
-        let at = *self
-            .to_index
-            .entry((device.to_owned(), id.to_owned()))
-            .or_insert_with(|| {
-                self.book.to_companions.push(SentToCompanion {
-                    message_id: id.to_owned(),
-                    to_device: device.to_owned(),
-                    ..Default::default()
-                });
-                self.book.to_companions.len() - 1
+        let at = *self.to_index.entry((device.to_owned(), id.to_owned())).or_insert_with(|| {
+            self.book.to_companions.push(SentToCompanion {
+                message_id: id.to_owned(),
+                to_device: device.to_owned(),
+                ..Default::default()
             });
+            self.book.to_companions.len() - 1
+        });
         &mut self.book.to_companions[at]
     }
 
@@ -134,17 +125,14 @@ impl Ledger {
 
     /// The entry of a message by a companion; made if new.
     pub(crate) fn by(&mut self, device: &str, id: &str) -> &mut SentByCompanion {
-        let at = *self
-            .by_index
-            .entry((device.to_owned(), id.to_owned()))
-            .or_insert_with(|| {
-                self.book.by_companions.push(SentByCompanion {
-                    message_id: id.to_owned(),
-                    from_device: device.to_owned(),
-                    ..Default::default()
-                });
-                self.book.by_companions.len() - 1
+        let at = *self.by_index.entry((device.to_owned(), id.to_owned())).or_insert_with(|| {
+            self.book.by_companions.push(SentByCompanion {
+                message_id: id.to_owned(),
+                from_device: device.to_owned(),
+                ..Default::default()
             });
+            self.book.by_companions.len() - 1
+        });
         &mut self.book.by_companions[at]
     }
 

@@ -12,11 +12,11 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::StandIn;
 use crate::error::StandInError;
 use crate::faults::{FailureDetails, Faults, Refuse};
 use crate::phone::{LinkedDevice, Phone, PhoneOptions, ReceivedMessage, SendOptions};
 use crate::state::Inner;
-use crate::StandIn;
 
 type App = Shared<Arc<Inner>>;
 type Answer = Result<Json<Value>, Failure>;
@@ -143,17 +143,10 @@ async fn send(Shared(inner): App, Path(number): Path<String>, bytes: Bytes) -> A
     } else if let Some(id) = &send.revoke {
         phone.send_revoke(&send.to, id).await?
     } else if let Some(id) = &send.react_to {
-        phone
-            .send_reaction(&send.to, id, send.emoji.as_deref().unwrap_or_default())
-            .await?
+        phone.send_reaction(&send.to, id, send.emoji.as_deref().unwrap_or_default()).await?
     } else {
-        let options = SendOptions {
-            message_id: send.message_id,
-            ..Default::default()
-        };
-        phone
-            .send(&send.to, crate::phone::text_message(&text), options)
-            .await?
+        let options = SendOptions { message_id: send.message_id, ..Default::default() };
+        phone.send(&send.to, crate::phone::text_message(&text), options).await?
     };
     Ok(Json(json!({ "message_id": id })))
 }
@@ -243,9 +236,7 @@ async fn received(Shared(inner): App, Path(number): Path<String>, Query(wait): Q
     let phone = phone_of(&inner, &number)?;
     let limit = Duration::from_millis(wait.timeout_ms);
     if let Some(text) = &wait.text {
-        phone
-            .wait_for_message(limit, |message| message.text.as_ref() == Some(text))
-            .await?;
+        phone.wait_for_message(limit, |message| message.text.as_ref() == Some(text)).await?;
     }
     if let Some(count) = wait.count {
         phone.wait_for_count(limit, count).await?;
@@ -357,9 +348,7 @@ struct FaultDetails {
 
 async fn fault(Shared(inner): App, Path(name): Path<String>, bytes: Bytes) -> Answer {
     let fault: Fault = body(&bytes)?;
-    let faults = Faults {
-        inner: Arc::clone(&inner),
-    };
+    let faults = Faults { inner: Arc::clone(&inner) };
     let target = fault.target.as_deref();
     let refuse = || match fault.details.count {
         Some(count) => Refuse::Count(count),
@@ -403,10 +392,7 @@ async fn fault(Shared(inner): App, Path(name): Path<String>, bytes: Bytes) -> An
         "passkey" => faults.request_passkey(fault.on.unwrap_or(true)),
         "clear" => faults.clear(),
         _ => {
-            return Err(Failure(
-                StatusCode::NOT_FOUND,
-                format!("no fault {name:?}; the README lists them"),
-            ));
+            return Err(Failure(StatusCode::NOT_FOUND, format!("no fault {name:?}; the README lists them")));
         }
     }
     Ok(Json(json!({ "connections": met })))

@@ -38,9 +38,7 @@ impl AppState {
             collections: BTreeMap::new(),
         };
         let patch = state.push_name_patch(push_name);
-        state
-            .collections
-            .insert(PUSH_NAME_COLLECTION.to_owned(), vec![patch]);
+        state.collections.insert(PUSH_NAME_COLLECTION.to_owned(), vec![patch]);
         state
     }
 
@@ -71,9 +69,7 @@ impl AppState {
         let mut patch = wa::SyncdPatch {
             version: MessageField::some(wa::SyncdVersion { version: Some(1) }),
             mutations: vec![mutation],
-            key_id: MessageField::some(wa::KeyId {
-                id: Some(self.key_id.clone()),
-            }),
+            key_id: MessageField::some(wa::KeyId { id: Some(self.key_id.clone()) }),
             snapshot_mac: Some(hash.generate_snapshot_mac(PUSH_NAME_COLLECTION, &keys.snapshot_mac)),
             device_index: Some(0),
             ..Default::default()
@@ -93,21 +89,14 @@ impl AppState {
         }
         let mut patch = wa::SyncdPatch::decode_from_slice(patch).map_err(|_| PushRefused::Malformed)?;
         // Writers leave the version out, readers need it.
-        patch.version = MessageField::some(wa::SyncdVersion {
-            version: Some(base + 1),
-        });
-        self.collections
-            .entry(name.to_owned())
-            .or_default()
-            .push(patch.encode_to_vec());
+        patch.version = MessageField::some(wa::SyncdVersion { version: Some(base + 1) });
+        self.collections.entry(name.to_owned()).or_default().push(patch.encode_to_vec());
         Ok(base + 1)
     }
 
     fn since(&self, name: &str, version: u64) -> &[Vec<u8>] {
         let patches = self.collections.get(name).map(Vec::as_slice).unwrap_or_default();
-        patches
-            .get(usize::try_from(version).unwrap_or(usize::MAX)..)
-            .unwrap_or_default()
+        patches.get(usize::try_from(version).unwrap_or(usize::MAX)..).unwrap_or_default()
     }
 }
 
@@ -127,17 +116,13 @@ impl State {
         for collection in &asked {
             let name = collection.text_attr("name").unwrap_or_default();
             let base = collection.number_attr("version").unwrap_or(0);
-            let pushed = collection
-                .child_data("patch")
-                .map(|patch| account.app_state.push(&name, base, &patch));
+            let pushed =
+                collection.child_data("patch").map(|patch| account.app_state.push(&name, base, &patch));
             let answer = NodeBuilder::new("collection").attr("name", name.as_str());
             answers.push(match pushed {
                 Some(Ok(version)) => {
                     changed.push((name.clone(), version));
-                    answer
-                        .attr("version", version)
-                        .attr("has_more_patches", "false")
-                        .build()
+                    answer.attr("version", version).attr("has_more_patches", "false").build()
                 }
                 Some(Err(refused)) => {
                     let code = match refused {
@@ -159,9 +144,7 @@ impl State {
                         answer.build()
                     } else {
                         let patches = patches.iter().map(|patch| bytes("patch", patch.clone()));
-                        answer
-                            .children([NodeBuilder::new("patches").children(patches).build()])
-                            .build()
+                        answer.children([NodeBuilder::new("patches").children(patches).build()]).build()
                     }
                 }
             });
@@ -201,9 +184,7 @@ impl State {
         };
         let state = &phone.app_state;
         let key = wa::message::AppStateSyncKey {
-            key_id: MessageField::some(wa::message::AppStateSyncKeyId {
-                key_id: Some(state.key_id.clone()),
-            }),
+            key_id: MessageField::some(wa::message::AppStateSyncKeyId { key_id: Some(state.key_id.clone()) }),
             key_data: MessageField::some(wa::message::AppStateSyncKeyData {
                 key_data: Some(state.key_data.clone()),
                 fingerprint: MessageField::some(wa::message::AppStateSyncKeyFingerprint {
@@ -239,7 +220,8 @@ mod tests {
     #[test]
     fn the_push_name_can_be_read_with_the_shared_key() {
         let state = AppState::new("Ana");
-        let patch = wa::SyncdPatch::decode_from_slice(&state.since(PUSH_NAME_COLLECTION, 0)[0]).expect("patch");
+        let patch =
+            wa::SyncdPatch::decode_from_slice(&state.since(PUSH_NAME_COLLECTION, 0)[0]).expect("patch");
         let keys = expand_app_state_keys(&state.key_data);
         let (read, _macs) = wacore_appstate::decode_record(
             wa::syncd_mutation::SyncdOperation::SET,

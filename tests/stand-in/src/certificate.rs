@@ -47,11 +47,7 @@ impl Certificate {
             leaf: certificate(2, INTERMEDIATE_SERIAL, &server_static, &intermediate),
         }
         .encode_to_vec();
-        Self {
-            root,
-            server_static,
-            chain,
-        }
+        Self { root, server_static, chain }
     }
 }
 
@@ -82,12 +78,8 @@ mod tests {
             &leaf.signature.expect("signature")
         ));
         let leaf_details =
-            wa::cert_chain::noise_certificate::Details::decode_from_slice(&leaf_details)
-                .expect("details");
-        assert_eq!(
-            leaf_details.key.as_deref(),
-            Some(&crypto::public(&made.server_static)[..])
-        );
+            wa::cert_chain::noise_certificate::Details::decode_from_slice(&leaf_details).expect("details");
+        assert_eq!(leaf_details.key.as_deref(), Some(&crypto::public(&made.server_static)[..]));
         assert_eq!(leaf_details.issuer_serial, Some(INTERMEDIATE_SERIAL));
     }
 }

@@ -108,10 +108,7 @@ async fn shake_hands(
     }
 }
 
-async fn next_frame(
-    stream: &mut SplitStream<WebSocket>,
-    frames: &mut Frames,
-) -> Option<bytes::BytesMut> {
+async fn next_frame(stream: &mut SplitStream<WebSocket>, frames: &mut Frames) -> Option<bytes::BytesMut> {
     loop {
         match frames.next() {
             Ok(Some(frame)) => return Some(frame),

@@ -27,9 +27,7 @@ pub(crate) fn public(key: &KeyPair) -> [u8; 32] {
 }
 
 pub(crate) fn raw(key: &PublicKey) -> [u8; 32] {
-    key.public_key_bytes()
-        .try_into()
-        .expect("Curve25519 public keys are 32 bytes")
+    key.public_key_bytes().try_into().expect("Curve25519 public keys are 32 bytes")
 }
 
 pub(crate) fn public_key(bytes: &[u8; 32]) -> Option<PublicKey> {
@@ -37,9 +35,7 @@ pub(crate) fn public_key(bytes: &[u8; 32]) -> Option<PublicKey> {
 }
 
 pub(crate) fn key_pair_from_private(private: &[u8]) -> Option<KeyPair> {
-    PrivateKey::deserialize(private)
-        .ok()
-        .and_then(|key| KeyPair::try_from(key).ok())
+    PrivateKey::deserialize(private).ok().and_then(|key| KeyPair::try_from(key).ok())
 }
 
 /// XEdDSA over the parts, one after the other.
@@ -47,10 +43,7 @@ pub(crate) fn sign(key: &KeyPair, parts: &[&[u8]]) -> [u8; 64] {
     let signature = key
         .calculate_signature(&parts.concat(), &mut rng())
         .expect("a Curve25519 private key can always sign");
-    signature
-        .as_ref()
-        .try_into()
-        .expect("XEdDSA signatures are 64 bytes")
+    signature.as_ref().try_into().expect("XEdDSA signatures are 64 bytes")
 }
 
 pub(crate) fn verify(key: &[u8; 32], parts: &[&[u8]], signature: &[u8]) -> bool {
@@ -62,8 +55,7 @@ pub(crate) fn agree(key: &KeyPair, their: &[u8; 32]) -> Option<[u8; 32]> {
 }
 
 pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
-        .expect("HMAC takes keys of any length");
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
     }
@@ -72,8 +64,6 @@ pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 pub(crate) fn hkdf_sha256(secret: &[u8], salt: Option<&[u8]>, info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
-    Hkdf::<Sha256>::new(salt, secret)
-        .expand(info, &mut out)
-        .expect("32 bytes are within HKDF's limit");
+    Hkdf::<Sha256>::new(salt, secret).expand(info, &mut out).expect("32 bytes are within HKDF's limit");
     out
 }

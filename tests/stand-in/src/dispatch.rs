@@ -64,10 +64,9 @@ impl State {
     }
 
     fn handle_ack(&mut self, key: &DeviceKey, node: &Node) {
-        let (Some(class), Some(id)) = (
-            node.text_attr("class").as_deref().and_then(Class::of_tag),
-            node.text_attr("id"),
-        ) else {
+        let (Some(class), Some(id)) =
+            (node.text_attr("class").as_deref().and_then(Class::of_tag), node.text_attr("id"))
+        else {
             return;
         };
         if class == Class::Message

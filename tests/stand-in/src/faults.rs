@@ -133,17 +133,14 @@ impl Faults {
         let mut met = 0;
         for connection in state.connections.values() {
             let hit = match &connection.device {
-                Some(key) => state
-                    .accounts
-                    .get(&key.account)
-                    .is_some_and(|account| meets(target, account, key.device)),
+                Some(key) => {
+                    state.accounts.get(&key.account).is_some_and(|account| meets(target, account, key.device))
+                }
                 None => target.is_none(),
             };
             if hit {
                 met += 1;
-                action(&Outbox {
-                    out: &connection.out,
-                });
+                action(&Outbox { out: &connection.out });
             }
         }
         met
@@ -251,8 +248,7 @@ impl Faults {
         let mut met = 0;
         for connection in state.connections.values_mut() {
             let hit = connection.device.as_ref().is_some_and(|key| {
-                (state.accounts.get(&key.account))
-                    .is_some_and(|account| meets(target, account, key.device))
+                (state.accounts.get(&key.account)).is_some_and(|account| meets(target, account, key.device))
             });
             if hit {
                 connection.frozen = true;
@@ -262,7 +258,9 @@ impl Faults {
         met
     }
 
-    /// Linking demands a passkey first.
+    /// After the scan (or the typed code) linking demands a passkey: the client gets
+    /// `passkey_prologue_request`, and `pair-success` only after it has shown an assertion of the
+    /// right shape. The device number in the scan's answer is then a forecast.
     pub fn request_passkey(&self, request: bool) {
         self.inner.lock().faults.passkey = request;
     }

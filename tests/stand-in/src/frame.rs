@@ -50,8 +50,7 @@ impl Frames {
             let Some(header) = self.buffer.get(..7) else {
                 return Ok(false);
             };
-            start = 7
-                + (usize::from(header[4]) << 16 | usize::from(header[5]) << 8 | usize::from(header[6]));
+            start = 7 + (usize::from(header[4]) << 16 | usize::from(header[5]) << 8 | usize::from(header[6]));
             if start > LARGEST_HEADER {
                 return Err(BadPrologue);
             }

@@ -79,9 +79,8 @@ impl State {
             .is_lid_migrated;
         let mut ranks = BTreeMap::from([(owner.to_owned(), Rank::Owner)]);
         for member in members {
-            let account = self
-                .account_of(member)
-                .ok_or_else(|| StandInError::UnknownRecipient(member.to_string()))?;
+            let account =
+                self.account_of(member).ok_or_else(|| StandInError::UnknownRecipient(member.to_string()))?;
             ranks.entry(account.phone_number.clone()).or_insert(Rank::Member);
         }
         let group = Group {
@@ -146,17 +145,12 @@ impl State {
             children.push(crate::node::leaf("locked"));
         }
         if group.ephemeral > 0 {
-            children.push(
-                NodeBuilder::new("ephemeral")
-                    .attr("expiration", group.ephemeral)
-                    .build(),
-            );
+            children.push(NodeBuilder::new("ephemeral").attr("expiration", group.ephemeral).build());
         }
         for (tag, value) in &group.modes {
             let mode = NodeBuilder::new_dynamic(tag.clone());
             children.push(if tag == "membership_approval_mode" {
-                mode.children([NodeBuilder::new("group_join").attr("state", value.as_str()).build()])
-                    .build()
+                mode.children([NodeBuilder::new("group_join").attr("state", value.as_str()).build()]).build()
             } else {
                 mode.bytes(value.as_bytes()).build()
             });
@@ -240,29 +234,15 @@ impl State {
                 shares.entry(key).or_default().extend(encs);
             }
         }
-        let common: Vec<_> = route
-            .stanza
-            .kids()
-            .iter()
-            .filter(|kid| kid.tag == "enc")
-            .cloned()
-            .collect();
+        let common: Vec<_> = route.stanza.kids().iter().filter(|kid| kid.tag == "enc").cloned().collect();
         // A retry goes to the one device that asked.
-        let only = route
-            .stanza
-            .jid_attr("participant")
-            .and_then(|jid| self.key_of(&jid));
+        let only = route.stanza.jid_attr("participant").and_then(|jid| self.key_of(&jid));
         let targets: Vec<_> = match only {
             Some(only) => vec![only],
             None => members
                 .iter()
                 .filter_map(|member| self.accounts.get(member))
-                .flat_map(|account| {
-                    account
-                        .device_ids()
-                        .into_iter()
-                        .map(|device| account.key(device))
-                })
+                .flat_map(|account| account.device_ids().into_iter().map(|device| account.key(device)))
                 .collect(),
         };
         for target in targets {
@@ -293,10 +273,7 @@ impl State {
                 enc,
             };
             let device = route.sender.pn_jid().to_string();
-            self.ledger
-                .by(&device, route.id)
-                .delivered_to
-                .push(target.pn_jid().to_string());
+            self.ledger.by(&device, route.id).delivered_to.push(target.pn_jid().to_string());
             return self.phone_receives(&target.account, incoming);
         }
         let node = self.inbound_group(route, route.chat, enc);
@@ -304,27 +281,21 @@ impl State {
     }
 
     pub(crate) fn group_server(&self, group: &Jid) -> Server {
-        self.groups
-            .get(group.user_base())
-            .map_or(Server::Pn, Group::server)
+        self.groups.get(group.user_base()).map_or(Server::Pn, Group::server)
     }
 
     /// A group message as a member's device sees it.
     pub(crate) fn inbound_group(&self, route: &Route<'_>, group: &Jid, enc: Vec<Node>) -> Node {
         let like = self.group_server(group);
         // Everything but the address is as in a one-to-one chat between strangers.
-        let stranger = DeviceKey {
-            account: String::new(),
-            device: 0,
-        };
+        let stranger = DeviceKey { account: String::new(), device: 0 };
         let mut node = self.inbound(route, like, &stranger, enc);
         for name in ["sender_pn", "sender_lid"] {
             node.attrs.0.retain(|(key, _)| key != name);
         }
         node.attrs.insert("from", group.to_non_ad());
         if let Some(sender) = self.accounts.get(&route.sender.account) {
-            node.attrs
-                .insert("participant", sender.jid_like(like, route.sender.device));
+            node.attrs.insert("participant", sender.jid_like(like, route.sender.device));
             if like.is_lid_family() {
                 node.attrs.insert("participant_pn", sender.pn_jid());
                 node.attrs.insert("addressing_mode", "lid");
@@ -337,7 +308,11 @@ impl State {
     }
 
     /// A group message of a phone.
-    pub(crate) fn phone_sends_to_group(&mut self, route: &Route<'_>, message: &wa::Message) -> Result<(), StandInError> {
+    pub(crate) fn phone_sends_to_group(
+        &mut self,
+        route: &Route<'_>,
+        message: &wa::Message,
+    ) -> Result<(), StandInError> {
         let account = route.sender.account.clone();
         let unknown = || StandInError::UnknownRecipient(route.chat.to_string());
         let group = self.groups.get(route.chat.user_base()).ok_or_else(unknown)?;
@@ -349,33 +324,19 @@ impl State {
         }
         let members: Vec<_> = group.members.keys().cloned().collect();
         let name = route.chat.to_string();
-        let failed = |reason: String| StandInError::Encrypt {
-            device: name.clone(),
-            reason,
-        };
+        let failed = |reason: String| StandInError::Encrypt { device: name.clone(), reason };
         let share = self.sender_key_share(&account, route.chat)?;
         let plain = crate::phone::send::pad(message);
         let phone = self.accounts.get_mut(&account).ok_or_else(unknown)?;
-        let shared = phone
-            .signal
-            .group_encrypt(&name, &plain)
-            .map_err(|error| failed(error.to_string()))?;
-        let common = NodeBuilder::new("enc")
-            .attr("v", "2")
-            .attr("type", "skmsg")
-            .bytes(shared)
-            .build();
+        let shared = phone.signal.group_encrypt(&name, &plain).map_err(|error| failed(error.to_string()))?;
+        let common = NodeBuilder::new("enc").attr("v", "2").attr("type", "skmsg").bytes(shared).build();
         for member in members {
             if member != account {
                 self.other_phone_takes(route, message, &member);
             }
             for target in self.companions_of(&member) {
                 let knows = self.accounts.get_mut(&account).is_some_and(|phone| {
-                    !phone
-                        .sender_key_shared
-                        .entry(name.clone())
-                        .or_default()
-                        .insert(target.clone())
+                    !phone.sender_key_shared.entry(name.clone()).or_default().insert(target.clone())
                 });
                 let mut enc = Vec::new();
                 if !knows {
@@ -395,10 +356,10 @@ impl State {
             .accounts
             .get_mut(account)
             .ok_or_else(|| StandInError::UnknownRecipient(account.to_owned()))?;
-        let key = phone.signal.own_sender_key(&name).map_err(|error| StandInError::Encrypt {
-            device: name.clone(),
-            reason: error.to_string(),
-        })?;
+        let key = phone
+            .signal
+            .own_sender_key(&name)
+            .map_err(|error| StandInError::Encrypt { device: name.clone(), reason: error.to_string() })?;
         Ok(wa::Message {
             sender_key_distribution_message: MessageField::some(wa::message::SenderKeyDistributionMessage {
                 group_id: Some(name),
@@ -409,10 +370,14 @@ impl State {
     }
 
     /// For a retry: the message carries the sender key along.
-    pub(crate) fn attach_sender_key(&mut self, account: &str, group: &Jid, message: &mut wa::Message) -> Result<(), StandInError> {
-        message.sender_key_distribution_message = self
-            .sender_key_share(account, group)?
-            .sender_key_distribution_message;
+    pub(crate) fn attach_sender_key(
+        &mut self,
+        account: &str,
+        group: &Jid,
+        message: &mut wa::Message,
+    ) -> Result<(), StandInError> {
+        message.sender_key_distribution_message =
+            self.sender_key_share(account, group)?.sender_key_distribution_message;
         Ok(())
     }
 

@@ -81,9 +81,8 @@ impl State {
     fn leave_groups(&mut self, key: &DeviceKey, iq: &Node, leave: &Node) -> Node {
         let mut left = Vec::new();
         for kid in leave.kids() {
-            let Some(jid) = kid
-                .text_attr("id")
-                .and_then(|id| id.parse::<Jid>().ok().or_else(|| Some(Jid::group(id))))
+            let Some(jid) =
+                kid.text_attr("id").and_then(|id| id.parse::<Jid>().ok().or_else(|| Some(Jid::group(id))))
             else {
                 continue;
             };
@@ -95,11 +94,7 @@ impl State {
 
     fn join_by_invite(&mut self, key: &DeviceKey, iq: &Node, invite: &Node) -> Node {
         let code = invite.text_attr("code").unwrap_or_default();
-        let Some(id) = self
-            .groups
-            .values()
-            .find(|group| group.invite == code)
-            .map(|group| group.id.clone())
+        let Some(id) = self.groups.values().find(|group| group.invite == code).map(|group| group.id.clone())
         else {
             return node::error(iq, 404, "item-not-found");
         };
@@ -108,10 +103,7 @@ impl State {
             return node::result(iq, group.into_iter().collect());
         }
         self.add_members(key, &id, &[key.account.clone()]);
-        node::result(
-            iq,
-            vec![NodeBuilder::new("group").attr("jid", Jid::group(id)).build()],
-        )
+        node::result(iq, vec![NodeBuilder::new("group").attr("jid", Jid::group(id)).build()])
     }
 
     fn invite_iq(&mut self, key: &DeviceKey, iq: &Node, id: &str) -> Node {
@@ -125,10 +117,7 @@ impl State {
             group.invite = new_invite();
         }
         let code = group.invite.clone();
-        node::result(
-            iq,
-            vec![NodeBuilder::new("invite").attr("code", code).build()],
-        )
+        node::result(iq, vec![NodeBuilder::new("invite").attr("code", code).build()])
     }
 
     fn change_members(&mut self, key: &DeviceKey, iq: &Node, id: &str, change: &Node) -> Node {
@@ -136,19 +125,13 @@ impl State {
             return node::error(iq, 403, "forbidden");
         }
         let asked: Vec<_> = change.kids().iter().filter_map(|kid| kid.jid_attr("jid")).collect();
-        let known: Vec<_> = asked
-            .iter()
-            .filter_map(|jid| self.key_of(jid).map(|key| key.account))
-            .collect();
+        let known: Vec<_> = asked.iter().filter_map(|jid| self.key_of(jid).map(|key| key.account)).collect();
         match &*change.tag {
             "add" => self.add_members(key, id, &known),
             "remove" => self.drop_members(key, id, &known, "remove"),
             tag => {
-                let (rank, tag) = if tag == "promote" {
-                    (Rank::Admin, "promote")
-                } else {
-                    (Rank::Member, "demote")
-                };
+                let (rank, tag) =
+                    if tag == "promote" { (Rank::Admin, "promote") } else { (Rank::Member, "demote") };
                 if let Some(group) = self.groups.get_mut(id) {
                     for member in &known {
                         if let Some(now) = group.members.get_mut(member)
@@ -163,15 +146,9 @@ impl State {
         }
         let answers = asked.iter().map(|jid| {
             let node = NodeBuilder::new("participant").attr("jid", jid.clone());
-            if self.account_of(jid).is_some() {
-                node.build()
-            } else {
-                node.attr("error", 404).build()
-            }
+            if self.account_of(jid).is_some() { node.build() } else { node.attr("error", 404).build() }
         });
-        let answer = NodeBuilder::new_dynamic(change.tag.to_string())
-            .children(answers)
-            .build();
+        let answer = NodeBuilder::new_dynamic(change.tag.to_string()).children(answers).build();
         node::result(iq, vec![answer])
     }
 
@@ -186,7 +163,13 @@ impl State {
         self.tell_member_change(actor, id, "add", members, None);
     }
 
-    pub(crate) fn drop_members(&mut self, actor: &DeviceKey, id: &str, members: &[String], tag: &'static str) {
+    pub(crate) fn drop_members(
+        &mut self,
+        actor: &DeviceKey,
+        id: &str,
+        members: &[String],
+        tag: &'static str,
+    ) {
         let Some(group) = self.groups.get(id) else {
             return;
         };
@@ -271,10 +254,8 @@ fn set(group: &mut crate::group::Group, change: &Node) -> bool {
         "ephemeral" => group.ephemeral = change.number_attr("expiration").unwrap_or(0),
         "not_ephemeral" => group.ephemeral = 0,
         "membership_approval_mode" => {
-            let state = change
-                .child("group_join")
-                .and_then(|join| join.text_attr("state"))
-                .unwrap_or_default();
+            let state =
+                change.child("group_join").and_then(|join| join.text_attr("state")).unwrap_or_default();
             if state == "on" {
                 group.modes.insert(change.tag.to_string(), state);
             } else {
@@ -282,9 +263,7 @@ fn set(group: &mut crate::group::Group, change: &Node) -> bool {
             }
         }
         "member_add_mode" | "member_link_mode" | "member_share_group_history_mode" => {
-            group
-                .modes
-                .insert(change.tag.to_string(), change.text().unwrap_or_default());
+            group.modes.insert(change.tag.to_string(), change.text().unwrap_or_default());
         }
         _ => return false,
     }

@@ -68,10 +68,8 @@ fn notification(account: &Account) -> wa::Message {
     let sync = history(account);
     let plain = sync.encode_to_vec();
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
-    let packed = zlib
-        .write_all(&plain)
-        .and_then(|()| zlib.finish())
-        .expect("writing into memory cannot fail");
+    let packed =
+        zlib.write_all(&plain).and_then(|()| zlib.finish()).expect("writing into memory cannot fail");
     wa::Message {
         protocol_message: MessageField::some(wa::message::ProtocolMessage {
             r#type: Some(wa::message::protocol_message::Type::HISTORY_SYNC_NOTIFICATION),
@@ -92,11 +90,7 @@ fn notification(account: &Account) -> wa::Message {
 fn history(account: &Account) -> wa::HistorySync {
     wa::HistorySync {
         sync_type: wa::history_sync::HistorySyncType::INITIAL_BOOTSTRAP,
-        conversations: account
-            .history
-            .iter()
-            .map(|chat| conversation(account, chat))
-            .collect(),
+        conversations: account.history.iter().map(|chat| conversation(account, chat)).collect(),
         chunk_order: Some(1),
         progress: Some(100),
         pushnames: vec![wa::Pushname {

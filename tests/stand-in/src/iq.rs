@@ -51,7 +51,9 @@ impl State {
                 return self.log_out(key, iq);
             }
             ("status", true, "status") => self.set_about(key, iq),
-            ("urn:xmpp:whatsapp:dirty" | "w:stats" | "w" | "tos" | "newsletter", _, _) => node::result(iq, vec![]),
+            ("urn:xmpp:whatsapp:dirty" | "w:stats" | "w" | "tos" | "newsletter", _, _) => {
+                node::result(iq, vec![])
+            }
             _ => {
                 self.note_unknown_iq(&key.pn_jid().to_string(), iq);
                 node::result(iq, vec![])
@@ -65,10 +67,7 @@ impl State {
         let xmlns = iq.text_attr("xmlns").unwrap_or_default();
         let child = iq.kids().first().map_or("", |child| &*child.tag);
         tracing::debug!(client, xmlns, child, "unknown request");
-        *self
-            .unknown_iqs
-            .entry((client.to_owned(), xmlns, child.to_owned()))
-            .or_default() += 1;
+        *self.unknown_iqs.entry((client.to_owned(), xmlns, child.to_owned())).or_default() += 1;
     }
 
     fn log_out(&mut self, key: &DeviceKey, iq: &Node) {
@@ -85,9 +84,7 @@ impl State {
     }
 
     fn blocklist(&mut self, key: &DeviceKey, iq: &Node) -> Node {
-        let item = iq
-            .child("item")
-            .or_else(|| iq.child("list").and_then(|list| list.child("item")));
+        let item = iq.child("item").or_else(|| iq.child("list").and_then(|list| list.child("item")));
         let Some(account) = self.accounts.get_mut(&key.account) else {
             return node::error(iq, 404, "item-not-found");
         };
@@ -135,21 +132,12 @@ impl State {
             ("messages", "all"),
         ];
         for (name, value) in defaults {
-            account
-                .privacy
-                .entry(name.to_owned())
-                .or_insert_with(|| value.to_owned());
+            account.privacy.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
         let categories = account.privacy.iter().map(|(name, value)| {
-            NodeBuilder::new("category")
-                .attr("name", name.as_str())
-                .attr("value", value.as_str())
-                .build()
+            NodeBuilder::new("category").attr("name", name.as_str()).attr("value", value.as_str()).build()
         });
-        node::result(
-            iq,
-            vec![NodeBuilder::new("privacy").children(categories).build()],
-        )
+        node::result(iq, vec![NodeBuilder::new("privacy").children(categories).build()])
     }
 
     /// A token that one account gives another is announced to the other's companions.
@@ -158,18 +146,17 @@ impl State {
             return;
         };
         let (pn, lid) = (from.pn_jid(), from.lid_jid());
-        let tokens: Vec<_> = iq
-            .child("tokens")
-            .map(NodeExt::kids)
-            .unwrap_or_default()
-            .to_vec();
+        let tokens: Vec<_> = iq.child("tokens").map(NodeExt::kids).unwrap_or_default().to_vec();
         for token in tokens {
             let Some(to) = token.jid_attr("jid").and_then(|jid| self.account_of(&jid)) else {
                 continue;
             };
             let receivers: Vec<_> = to.companions.keys().map(|device| to.key(*device)).collect();
             let t = token.text_attr("t").unwrap_or_else(|| crate::clock::now().to_string());
-            let bytes = crate::crypto::hmac_sha256(b"stand-in tc token", &[key.account.as_bytes(), to.phone_number.as_bytes()]);
+            let bytes = crate::crypto::hmac_sha256(
+                b"stand-in tc token",
+                &[key.account.as_bytes(), to.phone_number.as_bytes()],
+            );
             for receiver in receivers {
                 let id = self.new_id();
                 let notice = NodeBuilder::new("notification")

@@ -53,6 +53,7 @@ mod receipt;
 mod server;
 mod stand_in;
 mod state;
+mod state_file;
 mod usync;
 
 pub use accounting::{Accounting, SentByCompanion, SentToCompanion};

@@ -37,9 +37,7 @@ impl State {
         let static_key = connection.static_key;
         let pattern = connection.pattern;
         // A stolen name is worth nothing without the Noise key of the device.
-        let known = self
-            .companion(&key)
-            .is_some_and(|companion| companion.noise_key == static_key);
+        let known = self.companion(&key).is_some_and(|companion| companion.noise_key == static_key);
         if !known {
             tracing::info!(%key, "login of an unknown device");
             return self.refuse(id, 401, &Default::default());
@@ -56,10 +54,7 @@ impl State {
             return;
         };
         let lid = Jid::lid_device(account.lid.as_str(), key.device);
-        let push_name = self
-            .connections
-            .get(&id)
-            .and_then(|connection| connection.payload.push_name.clone());
+        let push_name = self.connections.get(&id).and_then(|connection| connection.payload.push_name.clone());
         if let Some(companion) = account.companions.get_mut(&key.device) {
             companion.connection = Some(id);
             companion.phase = Phase::Closed;
@@ -88,9 +83,11 @@ impl State {
 
     fn planned_failure(&mut self, key: &DeviceKey) -> Option<(u16, faults::FailureDetails)> {
         let account = self.accounts.get(&key.account)?;
-        let plan = self.faults.failures.iter_mut().find(|plan| {
-            plan.left > 0 && faults::meets(plan.target.as_deref(), account, key.device)
-        })?;
+        let plan = self
+            .faults
+            .failures
+            .iter_mut()
+            .find(|plan| plan.left > 0 && faults::meets(plan.target.as_deref(), account, key.device))?;
         plan.left -= 1;
         let answer = (plan.reason, plan.details.clone());
         self.faults.failures.retain(|plan| plan.left > 0);
@@ -165,9 +162,7 @@ impl State {
 }
 
 fn failure(reason: u16, details: &faults::FailureDetails) -> Node {
-    let mut node = NodeBuilder::new("failure")
-        .attr("reason", reason)
-        .attr("location", "lo");
+    let mut node = NodeBuilder::new("failure").attr("reason", reason).attr("location", "lo");
     if let Some(code) = &details.code {
         node = node.attr("code", code.as_str());
     }

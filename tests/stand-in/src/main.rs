@@ -53,20 +53,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let mut builder = StandIn::builder()
-        .port(arguments.port)
-        .tls(arguments.tls)
-        .echo(arguments.echo);
+    let mut builder = StandIn::builder().port(arguments.port).tls(arguments.tls).echo(arguments.echo);
     if let Some(path) = arguments.state_file {
         builder = builder.state_file(path);
     }
     let stand_in = builder.start().await?;
     let contacts = demo_contacts(&stand_in, arguments.demo_contacts)?;
-    let root: String = stand_in
-        .root_public_key()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let root: String = stand_in.root_public_key().iter().map(|byte| format!("{byte:02x}")).collect();
     let ready = serde_json::json!({
         "web_socket_url": stand_in.web_socket_url(),
         "admin_url": stand_in.admin_url(),
@@ -84,17 +77,11 @@ fn demo_contacts(stand_in: &StandIn, wanted: u32) -> Result<Vec<String>, StandIn
     (1..=wanted)
         .map(|number| {
             let push_name = format!("Contact {number}");
-            let known = stand_in
-                .phones()
-                .into_iter()
-                .find(|phone| phone.push_name() == push_name);
+            let known = stand_in.phones().into_iter().find(|phone| phone.push_name() == push_name);
             // With a state file they are there from the last time.
             let phone = match known {
                 Some(phone) => phone,
-                None => stand_in.add_phone(PhoneOptions {
-                    push_name,
-                    ..Default::default()
-                })?,
+                None => stand_in.add_phone(PhoneOptions { push_name, ..Default::default() })?,
             };
             Ok(phone.phone_number())
         })

@@ -39,13 +39,7 @@ impl State {
         if !is_retry {
             entry.times_received += 1;
         }
-        let route = Route {
-            sender,
-            stanza: node,
-            id: &id,
-            chat: &to,
-            timestamp,
-        };
+        let route = Route { sender, stanza: node, id: &id, chat: &to, timestamp };
         let refusal = match to.server {
             Server::Group => self.route_to_group(&route),
             Server::Broadcast => self.route_to_named(&route),
@@ -94,15 +88,11 @@ impl State {
         let group = self.groups.get(to.user_base())?;
         let is_lid = group.is_lid;
         let actual = crate::usync::participant_hash(
-            group
-                .members
-                .keys()
-                .filter_map(|member| self.accounts.get(member))
-                .flat_map(|account| {
-                    account.device_ids().into_iter().map(move |device| {
-                        account.jid_like(if is_lid { Server::Lid } else { Server::Pn }, device)
-                    })
-                }),
+            group.members.keys().filter_map(|member| self.accounts.get(member)).flat_map(|account| {
+                account.device_ids().into_iter().map(move |device| {
+                    account.jid_like(if is_lid { Server::Lid } else { Server::Pn }, device)
+                })
+            }),
         );
         (actual != claimed).then_some(actual)
     }
@@ -163,10 +153,7 @@ impl State {
                 timestamp: route.timestamp,
                 enc,
             };
-            self.ledger
-                .by(&device, route.id)
-                .delivered_to
-                .push(target.pn_jid().to_string());
+            self.ledger.by(&device, route.id).delivered_to.push(target.pn_jid().to_string());
             return self.phone_receives(&target.account, incoming);
         }
         if self.companion(&target).is_none() {
@@ -210,7 +197,13 @@ impl State {
     }
 
     /// The stanza as a recipient sees it: `from` a device of the sender.
-    pub(crate) fn inbound(&self, route: &Route<'_>, like: Server, target: &DeviceKey, enc: Vec<Node>) -> Node {
+    pub(crate) fn inbound(
+        &self,
+        route: &Route<'_>,
+        like: Server,
+        target: &DeviceKey,
+        enc: Vec<Node>,
+    ) -> Node {
         let mut node = NodeBuilder::new("message")
             .attr("id", route.id)
             .attr("t", route.timestamp)
@@ -226,8 +219,7 @@ impl State {
                 .attr("notify", sender.push_name.as_str());
             if target.account != route.sender.account {
                 node = if like.is_lid_family() {
-                    node.attr("sender_pn", sender.pn_jid())
-                        .attr("addressing_mode", "lid")
+                    node.attr("sender_pn", sender.pn_jid()).attr("addressing_mode", "lid")
                 } else {
                     node.attr("sender_lid", sender.lid_jid())
                 };
@@ -238,14 +230,8 @@ impl State {
         if has_pkmsg && let Some(identity) = route.stanza.child("device-identity") {
             children.push(identity.clone());
         }
-        children.extend(
-            route
-                .stanza
-                .kids()
-                .iter()
-                .filter(|kid| !FOR_THE_SERVER.contains(&&*kid.tag))
-                .cloned(),
-        );
+        children
+            .extend(route.stanza.kids().iter().filter(|kid| !FOR_THE_SERVER.contains(&&*kid.tag)).cloned());
         node.children(children).build()
     }
 

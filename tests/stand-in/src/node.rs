@@ -81,10 +81,7 @@ pub(crate) fn error(request: &Node, code: u16, text: &str) -> Node {
         .attr("type", "error")
         .attr("from", request.jid_attr("to").unwrap_or_else(server_jid))
         .attr("id", request.text_attr("id").unwrap_or_default())
-        .children([NodeBuilder::new("error")
-            .attr("code", code)
-            .attr("text", text)
-            .build()])
+        .children([NodeBuilder::new("error").attr("code", code).attr("text", text).build()])
         .build()
 }
 

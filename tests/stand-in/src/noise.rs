@@ -1,8 +1,6 @@
 //! The server's half of the Noise handshake: XX, IK, and XXfallback when an IK cannot be read.
 
-use wacore_binary::consts::{
-    NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER,
-};
+use wacore_binary::consts::{NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER};
 use wacore_libsignal::protocol::KeyPair;
 use wacore_noise::{NoiseCipher, NoiseHandshake};
 use waproto::buffa::{Message, MessageField};
@@ -40,17 +38,13 @@ impl Cipher {
     pub(crate) fn decrypt(&mut self, frame: &mut bytes::BytesMut) -> bool {
         let counter = self.counter;
         self.counter = counter.wrapping_add(1);
-        self.cipher
-            .decrypt_in_place_with_counter(counter, frame)
-            .is_ok()
+        self.cipher.decrypt_in_place_with_counter(counter, frame).is_ok()
     }
 
     pub(crate) fn encrypt(&mut self, frame: &mut Vec<u8>) -> bool {
         let counter = self.counter;
         self.counter = counter.wrapping_add(1);
-        self.cipher
-            .encrypt_in_place_with_counter(counter, frame)
-            .is_ok()
+        self.cipher.encrypt_in_place_with_counter(counter, frame).is_ok()
     }
 }
 
@@ -110,25 +104,14 @@ fn answer_xx(
     noise.authenticate(client_ephemeral);
     let ephemeral = crypto::key_pair();
     noise.authenticate(&crypto::public(&ephemeral));
-    noise
-        .mix_shared_secret(ephemeral.private_key.serialize(), client_ephemeral)
-        .map_err(failed)?;
-    let server_static = noise
-        .encrypt(&crypto::public(&certificate.server_static))
-        .map_err(failed)?;
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), client_ephemeral).map_err(failed)?;
+    let server_static = noise.encrypt(&crypto::public(&certificate.server_static)).map_err(failed)?;
     noise
         .mix_shared_secret(certificate.server_static.private_key.serialize(), client_ephemeral)
         .map_err(failed)?;
     let payload = noise.encrypt(&certificate.chain).map_err(failed)?;
     let hello = server_hello(&ephemeral, Some(server_static), payload);
-    Ok(Step::Hello(
-        hello,
-        Box::new(Pending {
-            noise,
-            ephemeral,
-            pattern: name,
-        }),
-    ))
+    Ok(Step::Hello(hello, Box::new(Pending { noise, ephemeral, pattern: name })))
 }
 
 fn answer_ik(
@@ -141,45 +124,29 @@ fn answer_ik(
     let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER).map_err(failed)?;
     noise.authenticate(&crypto::public(&certificate.server_static));
     noise.authenticate(client_ephemeral);
-    noise
-        .mix_shared_secret(server_private, client_ephemeral)
-        .map_err(failed)?;
+    noise.mix_shared_secret(server_private, client_ephemeral).map_err(failed)?;
     let static_key: [u8; 32] = noise
         .decrypt(client_static)
         .map_err(failed)?
         .try_into()
         .map_err(|_| failed("the client's static key is not 32 bytes"))?;
-    noise
-        .mix_shared_secret(server_private, &static_key)
-        .map_err(failed)?;
+    noise.mix_shared_secret(server_private, &static_key).map_err(failed)?;
     let payload = noise.decrypt(payload).map_err(failed)?;
     let payload = wa::ClientPayload::decode_from_slice(&payload).map_err(failed)?;
 
     let ephemeral = crypto::key_pair();
     noise.authenticate(&crypto::public(&ephemeral));
-    noise
-        .mix_shared_secret(ephemeral.private_key.serialize(), client_ephemeral)
-        .map_err(failed)?;
-    noise
-        .mix_shared_secret(ephemeral.private_key.serialize(), &static_key)
-        .map_err(failed)?;
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), client_ephemeral).map_err(failed)?;
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), &static_key).map_err(failed)?;
     let chain = noise.encrypt(&certificate.chain).map_err(failed)?;
     let hello = server_hello(&ephemeral, None, chain);
-    let client = Client {
-        static_key,
-        payload,
-        pattern: "IK",
-    };
+    let client = Client { static_key, payload, pattern: "IK" };
     Ok((hello, split(noise)?, client))
 }
 
 /// Reads the ClientFinish of an XX or XXfallback handshake.
 pub(crate) fn finish(pending: Pending, message: &[u8]) -> Result<(Ciphers, Client), HandshakeFailed> {
-    let Pending {
-        mut noise,
-        ephemeral,
-        pattern,
-    } = pending;
+    let Pending { mut noise, ephemeral, pattern } = pending;
     let finish = wa::HandshakeMessage::decode_from_slice(message)
         .map_err(failed)?
         .client_finish
@@ -190,28 +157,17 @@ pub(crate) fn finish(pending: Pending, message: &[u8]) -> Result<(Ciphers, Clien
         .map_err(failed)?
         .try_into()
         .map_err(|_| failed("the client's static key is not 32 bytes"))?;
-    noise
-        .mix_shared_secret(ephemeral.private_key.serialize(), &static_key)
-        .map_err(failed)?;
-    let payload = noise
-        .decrypt(&finish.payload.unwrap_or_default())
-        .map_err(failed)?;
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), &static_key).map_err(failed)?;
+    let payload = noise.decrypt(&finish.payload.unwrap_or_default()).map_err(failed)?;
     let payload = wa::ClientPayload::decode_from_slice(&payload).map_err(failed)?;
-    let client = Client {
-        static_key,
-        payload,
-        pattern,
-    };
+    let client = Client { static_key, payload, pattern };
     Ok((split(noise)?, client))
 }
 
 fn split(noise: NoiseHandshake) -> Result<Ciphers, HandshakeFailed> {
     // The pair is the initiator's (write, read): ours is the other way round.
     let (client_write, client_read) = noise.finish().map_err(failed)?;
-    Ok(Ciphers {
-        read: Cipher::new(client_write),
-        write: Cipher::new(client_read),
-    })
+    Ok(Ciphers { read: Cipher::new(client_write), write: Cipher::new(client_read) })
 }
 
 fn server_hello(ephemeral: &KeyPair, server_static: Option<Vec<u8>>, payload: Vec<u8>) -> Vec<u8> {

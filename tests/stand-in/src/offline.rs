@@ -44,9 +44,7 @@ impl State {
             self.send(connection, ib(preview));
         }
         self.drain(key, PRIMER);
-        let still_draining = self
-            .companion(key)
-            .is_some_and(|companion| companion.phase == Phase::Draining);
+        let still_draining = self.companion(key).is_some_and(|companion| companion.phase == Phase::Draining);
         if still_draining {
             let (weak, key) = (Arc::downgrade(inner), key.clone());
             inner.tasks.spawn(async move {
@@ -69,10 +67,8 @@ impl State {
 
     pub(crate) fn handle_ib(&mut self, key: &DeviceKey, node: &Node) {
         if let Some(batch) = node.child("offline_batch") {
-            let count = batch
-                .number_attr("count")
-                .and_then(|count| usize::try_from(count).ok())
-                .unwrap_or(100);
+            let count =
+                batch.number_attr("count").and_then(|count| usize::try_from(count).ok()).unwrap_or(100);
             self.drain(key, count);
         }
     }
@@ -122,18 +118,12 @@ impl State {
         {
             companion.phase = Phase::Live;
             let drained = companion.drained;
-            self.send(
-                connection,
-                ib(NodeBuilder::new("offline").attr("count", drained).build()),
-            );
+            self.send(connection, ib(NodeBuilder::new("offline").attr("count", drained).build()));
             self.ring(&key.account);
         }
     }
 }
 
 fn ib(child: Node) -> Node {
-    NodeBuilder::new("ib")
-        .attr("from", server_jid())
-        .children([child])
-        .build()
+    NodeBuilder::new("ib").attr("from", server_jid()).children([child]).build()
 }

@@ -38,19 +38,13 @@ struct Typed {
 
 /// The phone's user types the code. The PBKDF2 rounds run outside the lock.
 pub(crate) fn enter(inner: &Arc<Inner>, number: &str, code: &str) -> Result<LinkedDevice, StandInError> {
-    let code: String = code
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|letter| letter.to_ascii_uppercase())
-        .collect();
+    let code: String =
+        code.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
     let unknown = || StandInError::NoSuchPairCode(code.clone());
     let (connection, wrapped) = {
         let state = inner.lock();
-        let request = state
-            .code_requests
-            .iter()
-            .rfind(|request| request.phone_number == number)
-            .ok_or_else(unknown)?;
+        let request =
+            state.code_requests.iter().rfind(|request| request.phone_number == number).ok_or_else(unknown)?;
         (request.connection, request.wrapped_companion_key.clone())
     };
     let companion_ephemeral = unwrap_key(&code, &wrapped).ok_or_else(unknown)?;
@@ -59,9 +53,7 @@ pub(crate) fn enter(inner: &Arc<Inner>, number: &str, code: &str) -> Result<Link
 
     let mut state = inner.lock();
     let id = state.new_id();
-    let account = state
-        .account(number)
-        .ok_or_else(|| StandInError::UnknownRecipient(number.to_owned()))?;
+    let account = state.account(number).ok_or_else(|| StandInError::UnknownRecipient(number.to_owned()))?;
     let device = LinkedDevice::new(&state.server, account, account.next_device);
     let identity = crypto::public(&account.signal.identity);
     let request = state
@@ -69,10 +61,7 @@ pub(crate) fn enter(inner: &Arc<Inner>, number: &str, code: &str) -> Result<Link
         .iter_mut()
         .find(|request| request.connection == connection)
         .ok_or_else(unknown)?;
-    request.typed = Some(Typed {
-        ephemeral,
-        companion_ephemeral,
-    });
+    request.typed = Some(Typed { ephemeral, companion_ephemeral });
     let notice = NodeBuilder::new("notification")
         .attr("type", "link_code_companion_reg")
         .attr("from", server_jid())
@@ -119,10 +108,7 @@ impl State {
     }
 
     fn companion_hello(&mut self, id: ConnectionId, iq: &Node, request: &Node) -> Node {
-        let number = request
-            .jid_attr("jid")
-            .map(|jid| jid.user_base().to_owned())
-            .unwrap_or_default();
+        let number = request.jid_attr("jid").map(|jid| jid.user_base().to_owned()).unwrap_or_default();
         let wrapped = request.child_data("link_code_pairing_wrapped_companion_ephemeral_pub");
         let noise = request.child_data("companion_server_auth_key_pub");
         let Some(connection) = self.connections.get(&id) else {
@@ -158,7 +144,11 @@ impl State {
     }
 
     /// Opens the client's key bundle: account, companion identity, ADV secret.
-    fn companion_finish(&mut self, id: ConnectionId, request: &Node) -> Result<(String, [u8; 32], [u8; 32]), &'static str> {
+    fn companion_finish(
+        &mut self,
+        id: ConnectionId,
+        request: &Node,
+    ) -> Result<(String, [u8; 32], [u8; 32]), &'static str> {
         let reference = request.child_data("link_code_pairing_ref");
         let at = self
             .code_requests
@@ -167,9 +157,7 @@ impl State {
             .ok_or("no code was asked for, or another ref")?;
         let waiting = self.code_requests.remove(at);
         let typed = waiting.typed.ok_or("the code was not typed yet")?;
-        let account = self
-            .account(&waiting.phone_number)
-            .ok_or("the account is gone")?;
+        let account = self.account(&waiting.phone_number).ok_or("the account is gone")?;
         let identity: [u8; 32] = request
             .child_data("companion_identity_public")
             .and_then(|key| key.try_into().ok())
@@ -195,9 +183,7 @@ fn open_bundle(shared: &[u8; 32], bundle: &[u8]) -> Option<Vec<u8>> {
     let (iv, sealed) = rest.split_at_checked(12)?;
     let key = crypto::hkdf_sha256(shared, Some(salt), b"link_code_pairing_key_bundle_encryption_key");
     let iv: [u8; 12] = iv.try_into().ok()?;
-    let opened = Aes256Gcm::new(&key.into())
-        .decrypt(&Nonce::from(iv), sealed)
-        .ok()?;
+    let opened = Aes256Gcm::new(&key.into()).decrypt(&Nonce::from(iv), sealed).ok()?;
     (opened.len() == 96).then_some(opened)
 }
 
@@ -251,7 +237,8 @@ mod tests {
         let opened = open_bundle(&shared, &bundle).expect("opens");
         assert_eq!(opened[..32], crypto::public(&companion));
         let identities = crypto::agree(&phone, &crypto::public(&companion)).expect("agree");
-        let ours = crypto::hkdf_sha256(&[&shared[..], &identities, &opened[64..]].concat(), None, b"adv_secret");
+        let ours =
+            crypto::hkdf_sha256(&[&shared[..], &identities, &opened[64..]].concat(), None, b"adv_secret");
         assert_eq!(ours, secret);
     }
 }

@@ -49,10 +49,7 @@ pub(crate) fn parse_qr(text: &str) -> Result<Qr, StandInError> {
     };
     let parts: Vec<_> = text.split(',').collect();
     if !(4..=5).contains(&parts.len()) || parts.iter().any(|part| part.is_empty()) {
-        return Err(StandInError::BadQr(format!(
-            "{} parts between commas instead of 4 or 5",
-            parts.len()
-        )));
+        return Err(StandInError::BadQr(format!("{} parts between commas instead of 4 or 5", parts.len())));
     }
     let key = |at: usize, what: &str| {
         STANDARD
@@ -72,12 +69,8 @@ pub(crate) fn parse_qr(text: &str) -> Result<Qr, StandInError> {
 impl State {
     /// The first stanza to an unlinked client: refs for its QR codes.
     pub(crate) fn offer_pairing(&mut self, id: ConnectionId) {
-        if self.faults.passkey {
-            return self.ask_for_passkey(id);
-        }
-        let refs: Vec<_> = (0..REFS)
-            .map(|_| format!("2@{}", STANDARD.encode(crypto::random::<48>())))
-            .collect();
+        let refs: Vec<_> =
+            (0..REFS).map(|_| format!("2@{}", STANDARD.encode(crypto::random::<48>()))).collect();
         let iq = NodeBuilder::new("iq")
             .attr("type", "set")
             .attr("id", self.new_id())
@@ -115,8 +108,26 @@ impl State {
         self.link(account, id, &qr.identity, &qr.adv_secret)
     }
 
-    /// Sends `pair-success` with the phone's signature over the companion's identity.
+    /// The phone has agreed. A passkey may be asked for before it goes on.
     pub(crate) fn link(
+        &mut self,
+        account: &str,
+        id: ConnectionId,
+        identity: &[u8; 32],
+        adv_secret: &[u8],
+    ) -> Result<LinkedDevice, StandInError> {
+        if !self.faults.passkey {
+            return self.link_now(account, id, identity, adv_secret);
+        }
+        let known =
+            self.accounts.get(account).ok_or_else(|| StandInError::UnknownRecipient(account.to_owned()))?;
+        let linked = LinkedDevice::new(&self.server, known, known.next_device);
+        self.ask_for_passkey(id, account);
+        Ok(linked)
+    }
+
+    /// Sends `pair-success` with the phone's signature over the companion's identity.
+    pub(crate) fn link_now(
         &mut self,
         account: &str,
         id: ConnectionId,
@@ -125,27 +136,17 @@ impl State {
     ) -> Result<LinkedDevice, StandInError> {
         let connection = self.connections.get(&id).ok_or(StandInError::QrExpired)?;
         if connection.pairing.is_some() {
-            return Err(StandInError::Refused(
-                "this client is being linked already; wait for it".to_owned(),
-            ));
+            return Err(StandInError::Refused("this client is being linked already; wait for it".to_owned()));
         }
-        let data = connection
-            .payload
-            .device_pairing_data
-            .as_option()
-            .ok_or(StandInError::QrExpired)?;
+        let data = connection.payload.device_pairing_data.as_option().ok_or(StandInError::QrExpired)?;
         if data.e_ident.as_deref() != Some(&identity[..]) {
             return Err(StandInError::BadSignature(
                 "the identity key is not the one the client registered with".to_owned(),
             ));
         }
-        registered_key(data)
-            .filter(|key| key.is_signed_by(identity))
-            .ok_or_else(|| {
-                StandInError::BadSignature(
-                    "the client's signed pre-key is not signed by its identity".to_owned(),
-                )
-            })?;
+        registered_key(data).filter(|key| key.is_signed_by(identity)).ok_or_else(|| {
+            StandInError::BadSignature("the client's signed pre-key is not signed by its identity".to_owned())
+        })?;
         let iq_id = self.new_id();
         let account = self
             .accounts
@@ -165,9 +166,7 @@ impl State {
         let phone = &account.signal.identity;
         let signed = wa::ADVSignedDeviceIdentity {
             account_signature_key: Some(crypto::public(phone).to_vec()),
-            account_signature: Some(
-                crypto::sign(phone, &[ACCOUNT_SIGNATURE, &details, identity]).to_vec(),
-            ),
+            account_signature: Some(crypto::sign(phone, &[ACCOUNT_SIGNATURE, &details, identity]).to_vec()),
             details: Some(details.clone()),
             device_signature: None,
         }
@@ -186,9 +185,7 @@ impl State {
         let key = account.key(device);
         let mut children = vec![
             bytes("device-identity", container),
-            NodeBuilder::new("platform")
-                .attr("name", account.platform.as_str())
-                .build(),
+            NodeBuilder::new("platform").attr("name", account.platform.as_str()).build(),
             NodeBuilder::new("device")
                 .attr("jid", key.pn_jid())
                 .attr("lid", Jid::lid_device(account.lid.as_str(), device))
@@ -275,11 +272,8 @@ impl State {
         let Some(signed_key) = registered_key(data) else {
             return;
         };
-        let registration_id = data
-            .e_regid
-            .as_deref()
-            .and_then(|id| id.try_into().ok())
-            .map_or(0, u32::from_be_bytes);
+        let registration_id =
+            data.e_regid.as_deref().and_then(|id| id.try_into().ok()).map_or(0, u32::from_be_bytes);
         let companion = Companion {
             device: pairing.device,
             noise_key: connection.static_key,
@@ -334,12 +328,7 @@ fn check_device_signature(
     }
     let phone = crypto::public(&account.signal.identity);
     let signature = signed.device_signature.as_deref().unwrap_or_default();
-    let parts: [&[u8]; 4] = [
-        DEVICE_SIGNATURE,
-        &pairing.details,
-        &pairing.identity,
-        &phone,
-    ];
+    let parts: [&[u8]; 4] = [DEVICE_SIGNATURE, &pairing.details, &pairing.identity, &phone];
     if !crypto::verify(&pairing.identity, &parts, signature) {
         return Err("the device signature is wrong");
     }
@@ -390,7 +379,12 @@ pub(crate) fn key_index_list(account: &Account) -> Vec<u8> {
 
 impl State {
     /// Own companions and contacts hear that a device came or went.
-    pub(crate) fn tell_of_device_change(&mut self, key: &crate::account::DeviceKey, key_index: u32, what: &'static str) {
+    pub(crate) fn tell_of_device_change(
+        &mut self,
+        key: &crate::account::DeviceKey,
+        key_index: u32,
+        what: &'static str,
+    ) {
         let Some(account) = self.accounts.get(&key.account) else {
             return;
         };
@@ -398,12 +392,8 @@ impl State {
             .attr("ts", clock::now())
             .bytes(key_index_list(account))
             .build();
-        let device = |jid: Jid| {
-            NodeBuilder::new("device")
-                .attr("jid", jid)
-                .attr("key-index", key_index)
-                .build()
-        };
+        let device =
+            |jid: Jid| NodeBuilder::new("device").attr("jid", jid).attr("key-index", key_index).build();
         let change = NodeBuilder::new(what)
             .attr("device_hash", crate::usync::device_hash(account))
             .children([device(key.pn_jid()), list.clone()])
@@ -414,12 +404,7 @@ impl State {
             .iter()
             .filter_map(|contact| self.accounts.get(contact))
             .chain([account])
-            .flat_map(|listener| {
-                listener
-                    .companions
-                    .keys()
-                    .map(|device| listener.key(*device))
-            })
+            .flat_map(|listener| listener.companions.keys().map(|device| listener.key(*device)))
             .filter(|listener| listener != key)
             .collect();
         listeners.sort();
@@ -450,11 +435,7 @@ mod tests {
 
     #[test]
     fn qr_codes_of_all_clients_are_read() {
-        for qr in [
-            text(4),
-            text(5),
-            format!("https://wa.me/settings/linked_devices#{}", text(5)),
-        ] {
+        for qr in [text(4), text(5), format!("https://wa.me/settings/linked_devices#{}", text(5))] {
             let qr = parse_qr(&qr).expect("a QR");
             assert_eq!(qr.reference, "2@ab/c==");
             assert_eq!(qr.adv_secret, [7; 32]);

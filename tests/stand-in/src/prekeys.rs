@@ -15,10 +15,7 @@ const MOST_PRE_KEYS: usize = 65_535;
 impl State {
     pub(crate) fn count_pre_keys(&self, key: &DeviceKey, iq: &Node) -> Node {
         let count = self.companion(key).map_or(0, |companion| companion.pre_keys.len());
-        node::result(
-            iq,
-            vec![NodeBuilder::new("count").attr("value", count).build()],
-        )
+        node::result(iq, vec![NodeBuilder::new("count").attr("value", count).build()])
     }
 
     /// Checks and stores an upload. A wrong signature is refused as WhatsApp does.
@@ -43,10 +40,7 @@ impl State {
         let Some(read) = read.filter(|read| companion.pre_keys.len() + read.len() <= MOST_PRE_KEYS) else {
             return node::error(iq, 400, "bad-request");
         };
-        if let Some(id) = iq
-            .child_data("registration")
-            .and_then(|id| <[u8; 4]>::try_from(id).ok())
-        {
+        if let Some(id) = iq.child_data("registration").and_then(|id| <[u8; 4]>::try_from(id).ok()) {
             companion.registration_id = u32::from_be_bytes(id);
         }
         companion.signed_key = signed;
@@ -68,10 +62,7 @@ impl State {
         let Some(companion) = self.companion_mut(key) else {
             return node::error(iq, 404, "item-not-found");
         };
-        let signed = iq
-            .child("rotate")
-            .and_then(|rotate| rotate.child("skey"))
-            .and_then(read_signed_key);
+        let signed = iq.child("rotate").and_then(|rotate| rotate.child("skey")).and_then(read_signed_key);
         match signed {
             Some(signed) if signed.is_signed_by(&companion.identity) => {
                 companion.signed_key = signed;
@@ -85,9 +76,7 @@ impl State {
 
     /// What the server has, so that a client can see whether it is what it uploaded.
     pub(crate) fn digest(&self, key: &DeviceKey, iq: &Node) -> Node {
-        let companion = self
-            .companion(key)
-            .filter(|companion| !companion.pre_keys.is_empty());
+        let companion = self.companion(key).filter(|companion| !companion.pre_keys.is_empty());
         let Some(companion) = companion else {
             return node::error(iq, 404, "item-not-found");
         };
@@ -98,10 +87,7 @@ impl State {
         for (_, public) in &companion.pre_keys {
             hash.update(public);
         }
-        let ids = companion
-            .pre_keys
-            .iter()
-            .map(|(id, _)| bytes("id", id_bytes(*id)));
+        let ids = companion.pre_keys.iter().map(|(id, _)| bytes("id", id_bytes(*id)));
         let digest = NodeBuilder::new("digest")
             .children([
                 bytes("registration", companion.registration_id.to_be_bytes()),
@@ -125,10 +111,7 @@ impl State {
             .filter_map(|user| user.jid_attr("jid"))
             .collect();
         let users: Vec<_> = asked.iter().map(|jid| self.keys_of(jid)).collect();
-        node::result(
-            iq,
-            vec![NodeBuilder::new("list").children(users).build()],
-        )
+        node::result(iq, vec![NodeBuilder::new("list").children(users).build()])
     }
 
     fn keys_of(&mut self, jid: &Jid) -> Node {
@@ -147,9 +130,7 @@ impl State {
         ];
         if let Some((id, public)) = bundle.one_time {
             children.push(
-                NodeBuilder::new("key")
-                    .children([bytes("id", id_bytes(id)), bytes("value", public)])
-                    .build(),
+                NodeBuilder::new("key").children([bytes("id", id_bytes(id)), bytes("value", public)]).build(),
             );
         }
         if let Some(companion) = self.companion(&key) {
@@ -181,10 +162,7 @@ fn take_companion_bundle(companion: &mut Companion) -> Bundle {
 }
 
 fn missing(user: NodeBuilder) -> Node {
-    user.children([NodeBuilder::new("error")
-        .attr("code", 404)
-        .attr("text", "item-not-found")
-        .build()])
+    user.children([NodeBuilder::new("error").attr("code", 404).attr("text", "item-not-found").build()])
         .build()
 }
 
@@ -210,9 +188,7 @@ pub(crate) fn read_signed_key(node: &Node) -> Option<SignedKey> {
     Some(SignedKey {
         id: read_id(node)?,
         public: node.child_data("value")?.try_into().ok()?,
-        signature: node
-            .child_data("signature")
-            .filter(|signature| signature.len() == 64)?,
+        signature: node.child_data("signature").filter(|signature| signature.len() == 64)?,
     })
 }
 
@@ -241,9 +217,7 @@ pub(crate) fn keys_node(bundle: &Bundle) -> Node {
     let mut children = vec![bytes("type", [5]), bytes("identity", bundle.identity)];
     if let Some((id, public)) = bundle.one_time {
         children.push(
-            NodeBuilder::new("key")
-                .children([bytes("id", id_bytes(id)), bytes("value", public)])
-                .build(),
+            NodeBuilder::new("key").children([bytes("id", id_bytes(id)), bytes("value", public)]).build(),
         );
     }
     children.push(signed_key_node(&bundle.signed));

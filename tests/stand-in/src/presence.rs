@@ -62,10 +62,8 @@ impl State {
         };
         let available = is_available(account);
         for watcher in &account.watchers {
-            let lid_first = self
-                .accounts
-                .get(&watcher.account)
-                .is_some_and(|watcher| watcher.is_lid_migrated);
+            let lid_first =
+                self.accounts.get(&watcher.account).is_some_and(|watcher| watcher.is_lid_migrated);
             let like = if lid_first { Server::Lid } else { Server::Pn };
             self.send_if_live(watcher, presence(account.jid_like(like, 0), available));
         }
@@ -130,8 +128,6 @@ fn presence(from: Jid, available: bool) -> Node {
     if available {
         node.attr("type", "available").build()
     } else {
-        node.attr("type", "unavailable")
-            .attr("last", clock::now())
-            .build()
+        node.attr("type", "unavailable").attr("last", clock::now()).build()
     }
 }

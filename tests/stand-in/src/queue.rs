@@ -73,12 +73,7 @@ impl Preview {
 
 impl Queue {
     pub(crate) fn push(&mut self, class: Class, id: String, node: Node) {
-        self.waiting.push_back(Stanza {
-            class,
-            id,
-            node,
-            times_sent: 0,
-        });
+        self.waiting.push_back(Stanza { class, id, node, times_sent: 0 });
     }
 
     /// The next one to send; from now on it is in flight.
@@ -93,11 +88,7 @@ impl Queue {
     pub(crate) fn settle(&mut self, class: Class, id: &str) -> bool {
         let before = self.len();
         // What is answered was sent, except for a redelivery that is already queued again.
-        if let Some(at) = self
-            .in_flight
-            .iter()
-            .position(|stanza| stanza.class == class && stanza.id == id)
-        {
+        if let Some(at) = self.in_flight.iter().position(|stanza| stanza.class == class && stanza.id == id) {
             self.in_flight.remove(at);
         }
         let same = |stanza: &Stanza| stanza.class == class && stanza.id == id;

@@ -17,10 +17,8 @@ impl State {
         };
         let kind = node.text_attr("type").unwrap_or_default();
         let to = node.jid_attr("to").unwrap_or_else(server_jid);
-        let mut ack = NodeBuilder::new("ack")
-            .attr("class", "receipt")
-            .attr("id", id.as_str())
-            .attr("from", to.clone());
+        let mut ack =
+            NodeBuilder::new("ack").attr("class", "receipt").attr("id", id.as_str()).attr("from", to.clone());
         if !kind.is_empty() {
             ack = ack.attr("type", kind.as_str());
         }
@@ -63,11 +61,8 @@ impl State {
     /// The author's devices hear of it; a read also reaches the reader's other devices.
     fn forward_receipt(&mut self, key: &DeviceKey, node: &Node, ids: &[String], kind: &str, to: &Jid) {
         let is_group = matches!(to.server, Server::Group | Server::Broadcast);
-        let author_jid = if is_group {
-            node.jid_attr("participant").unwrap_or_else(|| to.clone())
-        } else {
-            to.clone()
-        };
+        let author_jid =
+            if is_group { node.jid_attr("participant").unwrap_or_else(|| to.clone()) } else { to.clone() };
         let Some(author) = self.key_of(&author_jid) else {
             return;
         };
@@ -108,11 +103,7 @@ impl State {
             .accounts
             .get(author)
             .map(|account| {
-                account
-                    .companions
-                    .keys()
-                    .map(|device| account.key(*device).pn_jid().to_string())
-                    .collect()
+                account.companions.keys().map(|device| account.key(*device).pn_jid().to_string()).collect()
             })
             .unwrap_or_default();
         for device in devices {
@@ -173,10 +164,7 @@ impl State {
         }
         if !rest.is_empty() {
             node = node.children([NodeBuilder::new("list")
-                .children(
-                    rest.iter()
-                        .map(|id| NodeBuilder::new("item").attr("id", id.as_str()).build()),
-                )
+                .children(rest.iter().map(|id| NodeBuilder::new("item").attr("id", id.as_str()).build()))
                 .build()]);
         }
         self.deliver(target, Class::Receipt, first, node.build());
@@ -192,11 +180,8 @@ impl State {
             }
         }
         let is_group = matches!(to.server, Server::Group | Server::Broadcast);
-        let author_jid = if is_group {
-            node.jid_attr("participant").unwrap_or_else(|| to.clone())
-        } else {
-            to.clone()
-        };
+        let author_jid =
+            if is_group { node.jid_attr("participant").unwrap_or_else(|| to.clone()) } else { to.clone() };
         let Some(author) = self.key_of(&author_jid) else {
             return;
         };
@@ -211,14 +196,10 @@ impl State {
             return;
         };
         let requester_jid = requester.jid_like(author_jid.server, key.device);
-        let mut forward = NodeBuilder::new("receipt")
-            .attr("id", id)
-            .attr("type", "retry")
-            .attr("t", clock::now());
+        let mut forward =
+            NodeBuilder::new("receipt").attr("id", id).attr("type", "retry").attr("t", clock::now());
         forward = if is_group {
-            forward
-                .attr("from", to.clone())
-                .attr("participant", requester_jid)
+            forward.attr("from", to.clone()).attr("participant", requester_jid)
         } else {
             forward.attr("from", requester_jid)
         };

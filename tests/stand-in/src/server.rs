@@ -29,9 +29,7 @@ const LARGEST_MESSAGE: usize = 1 << 24;
 
 pub(crate) async fn bind(port: u16) -> Result<TcpListener, StandInError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StandInError::Listen { port, source })
+    TcpListener::bind(address).await.map_err(|source| StandInError::Listen { port, source })
 }
 
 /// A certificate of our own for `127.0.0.1` and `localhost`.
@@ -93,8 +91,7 @@ where
 {
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
     http.http1().max_buf_size(16 * 1024);
-    let connection =
-        http.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
+    let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::select! {
         done = connection => {
             if let Err(error) = done {
@@ -109,7 +106,8 @@ where
 async fn upgrade(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Response {
     let (mut parts, _body) = request.into_parts();
     let Ok(socket) = WebSocketUpgrade::from_request_parts(&mut parts, &inner).await else {
-        return (StatusCode::NOT_FOUND, "no such path; see the README of centralita-stand-in\n").into_response();
+        return (StatusCode::NOT_FOUND, "no such path; see the README of centralita-stand-in\n")
+            .into_response();
     };
     if inner.lock().faults.http_503.take() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();

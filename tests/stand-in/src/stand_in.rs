@@ -14,8 +14,8 @@ use crate::crypto;
 use crate::error::StandInError;
 use crate::faults::Faults;
 use crate::phone::{LinkedDevice, Phone, PhoneOptions, parse_chat};
-use crate::server;
 use crate::state::{Inner, State};
+use crate::{server, state_file};
 
 /// How to start a [`StandIn`].
 #[derive(Clone, Debug, Default)]
@@ -53,26 +53,25 @@ impl StandInBuilder {
 
     /// Opens the port and serves until [`StandIn::shutdown`].
     pub async fn start(self) -> Result<StandIn, StandInError> {
-        let (certificate, mut state) = (Certificate::generate(), State::default());
-        state.echo = self.echo;
-        let tls = if self.tls {
-            Some(server::tls_acceptor()?)
-        } else {
-            None
+        let kept = match &self.state_file {
+            Some(path) => state_file::load(path)?,
+            None => None,
         };
+        let (certificate, mut state) = kept.unwrap_or_else(|| (Certificate::generate(), State::default()));
+        state.echo = self.echo;
+        let tls = if self.tls { Some(server::tls_acceptor()?) } else { None };
         let listener = server::bind(self.port).await?;
-        let port = listener
-            .local_addr()
-            .map_err(|source| StandInError::Listen {
-                port: self.port,
-                source,
-            })?
-            .port();
+        let port =
+            listener.local_addr().map_err(|source| StandInError::Listen { port: self.port, source })?.port();
         let inner = Arc::new(Inner::new(state, certificate, port, self.tls, self.state_file));
         inner.lock().server = Arc::downgrade(&inner);
-        inner
-            .tasks
-            .spawn(server::run(Arc::clone(&inner), listener, tls));
+        inner.tasks.spawn(server::run(Arc::clone(&inner), listener, tls));
+        if inner.state_file.is_some() {
+            inner.lock().dirty = true;
+            // Reports a path that cannot be written at once, not after the first change.
+            state_file::write_if_changed(&inner)?;
+            inner.tasks.spawn(state_file::keep_written(Arc::clone(&inner)));
+        }
         Ok(StandIn::from_inner(&inner))
     }
 }
@@ -105,12 +104,7 @@ impl std::fmt::Debug for StandIn {
 
 impl StandIn {
     pub(crate) fn from_inner(inner: &Arc<Inner>) -> Self {
-        Self {
-            inner: Arc::clone(inner),
-            faults: Faults {
-                inner: Arc::clone(inner),
-            },
-        }
+        Self { inner: Arc::clone(inner), faults: Faults { inner: Arc::clone(inner) } }
     }
 
     /// How it is to run.
@@ -161,10 +155,7 @@ impl StandIn {
     }
 
     fn handle(&self, number: String) -> Phone {
-        Phone {
-            inner: Arc::clone(&self.inner),
-            number,
-        }
+        Phone { inner: Arc::clone(&self.inner), number }
     }
 
     /// Lets the phone that has the client's push name scan its QR code; a new phone is made if
@@ -177,17 +168,16 @@ impl StandIn {
     }
 
     /// A group of `owner` and the members, given by number or JID. Returns its JID.
-    pub fn create_group(&self, owner: &Phone, subject: &str, members: &[&str]) -> Result<String, StandInError> {
-        let members: Vec<Jid> = members
-            .iter()
-            .map(|member| parse_chat(member))
-            .collect::<Result<_, _>>()?;
+    pub fn create_group(
+        &self,
+        owner: &Phone,
+        subject: &str,
+        members: &[&str],
+    ) -> Result<String, StandInError> {
+        let members: Vec<Jid> = members.iter().map(|member| parse_chat(member)).collect::<Result<_, _>>()?;
         let mut state = self.inner.lock();
         let id = state.create_group(&owner.number, subject, &members, None)?;
-        let actor = DeviceKey {
-            account: owner.number.clone(),
-            device: 0,
-        };
+        let actor = DeviceKey { account: owner.number.clone(), device: 0 };
         state.announce_group(&id, &actor);
         Ok(Jid::group(id).to_string())
     }
@@ -215,7 +205,9 @@ impl StandIn {
                 count: *count,
             })
             .collect();
-        all.sort_by(|one, other| (&one.client, &one.xmlns, &one.child).cmp(&(&other.client, &other.xmlns, &other.child)));
+        all.sort_by(|one, other| {
+            (&one.client, &one.xmlns, &one.child).cmp(&(&other.client, &other.xmlns, &other.child))
+        });
         all
     }
 
@@ -224,10 +216,13 @@ impl StandIn {
         device.wait_connected(limit).await
     }
 
-    /// Closes every connection and the port.
+    /// Closes every connection and the port, and writes the state file.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if let Err(error) = state_file::write_if_changed(&self.inner) {
+            tracing::error!(%error, "cannot keep the state");
+        }
     }
 }

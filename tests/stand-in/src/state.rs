@@ -84,12 +84,10 @@ impl Inner {
                 woken.await;
             }
         };
-        tokio::time::timeout(limit, search)
-            .await
-            .map_err(|_elapsed| StandInError::TimedOut {
-                what: what.to_owned(),
-                waited_ms: limit.as_millis(),
-            })
+        tokio::time::timeout(limit, search).await.map_err(|_elapsed| StandInError::TimedOut {
+            what: what.to_owned(),
+            waited_ms: limit.as_millis(),
+        })
     }
 }
 
@@ -164,11 +162,8 @@ impl State {
 
     /// The account of a number, `+number`, number JID or LID JID.
     pub(crate) fn account_of(&self, jid: &Jid) -> Option<&Account> {
-        let number = if jid.server.is_lid_family() {
-            self.lids.get(jid.user_base())?
-        } else {
-            jid.user_base()
-        };
+        let number =
+            if jid.server.is_lid_family() { self.lids.get(jid.user_base())? } else { jid.user_base() };
         self.accounts.get(number)
     }
 
@@ -185,10 +180,7 @@ impl State {
     }
 
     pub(crate) fn companion_mut(&mut self, key: &DeviceKey) -> Option<&mut Companion> {
-        self.accounts
-            .get_mut(&key.account)?
-            .companions
-            .get_mut(&key.device)
+        self.accounts.get_mut(&key.account)?.companions.get_mut(&key.device)
     }
 
     /// Sends to a connection, past any queue.
@@ -212,10 +204,8 @@ impl State {
         if self.faults.delays.is_empty() {
             return None;
         }
-        let account = connection
-            .device
-            .as_ref()
-            .and_then(|key| Some((self.accounts.get(&key.account)?, key.device)));
+        let account =
+            connection.device.as_ref().and_then(|key| Some((self.accounts.get(&key.account)?, key.device)));
         self.faults
             .delays
             .iter()
@@ -336,9 +326,7 @@ impl State {
 
     /// The client answered a stanza: it will not come again.
     pub(crate) fn settle(&mut self, key: &DeviceKey, class: Class, id: &str) -> bool {
-        let settled = self
-            .companion_mut(key)
-            .is_some_and(|companion| companion.queue.settle(class, id));
+        let settled = self.companion_mut(key).is_some_and(|companion| companion.queue.settle(class, id));
         if class == Class::Message
             && let Some(entry) = self.ledger.known_to(&key.pn_jid().to_string(), id)
         {

@@ -25,9 +25,7 @@ impl State {
             .iter()
             .filter_map(|user| self.usync_user(user, query))
             .collect();
-        let states = query
-            .iter()
-            .map(|part| NodeBuilder::new_dynamic(part.tag.to_string()).build());
+        let states = query.iter().map(|part| NodeBuilder::new_dynamic(part.tag.to_string()).build());
         let mut answer = NodeBuilder::new("usync");
         for name in ["sid", "mode", "context", "index", "last"] {
             if let Some(value) = usync.text_attr(name) {
@@ -55,21 +53,16 @@ impl State {
             .iter()
             .filter_map(|part| match &*part.tag {
                 "devices" => account.map(devices),
-                "lid" => account.map(|account| NodeBuilder::new("lid").attr("val", account.lid_jid()).build()),
+                "lid" => {
+                    account.map(|account| NodeBuilder::new("lid").attr("val", account.lid_jid()).build())
+                }
                 "contact" => Some(contact(account.is_some(), number.as_deref())),
                 "status" => account.map(|account| {
-                    NodeBuilder::new("status")
-                        .attr("t", clock::now())
-                        .bytes(account.about.as_bytes())
-                        .build()
+                    NodeBuilder::new("status").attr("t", clock::now()).bytes(account.about.as_bytes()).build()
                 }),
                 "picture" => account.map(|_| NodeBuilder::new("picture").attr("id", 0).build()),
-                "disappearing_mode" => account.map(|_| {
-                    NodeBuilder::new("disappearing_mode")
-                        .attr("duration", 0)
-                        .attr("t", 0)
-                        .build()
-                }),
+                "disappearing_mode" => account
+                    .map(|_| NodeBuilder::new("disappearing_mode").attr("duration", 0).attr("t", 0).build()),
                 "business" => account.map(|_| leaf("business")),
                 _ => None,
             })
@@ -101,12 +94,8 @@ fn devices(account: &Account) -> Node {
                 .build()
         }),
     );
-    let mut children = vec![
-        NodeBuilder::new("device-list")
-            .attr("hash", device_hash(account))
-            .children(listed)
-            .build(),
-    ];
+    let mut children =
+        vec![NodeBuilder::new("device-list").attr("hash", device_hash(account)).children(listed).build()];
     if !account.companions.is_empty() {
         let mut list = bytes("key-index-list", key_index_list(account));
         list.attrs.insert("ts", clock::now());
@@ -117,12 +106,7 @@ fn devices(account: &Account) -> Node {
 
 /// The hash by which clients see that a device list has changed.
 pub(crate) fn device_hash(account: &Account) -> String {
-    participant_hash(
-        account
-            .device_ids()
-            .into_iter()
-            .map(|device| account.key(device).pn_jid()),
-    )
+    participant_hash(account.device_ids().into_iter().map(|device| account.key(device).pn_jid()))
 }
 
 /// `2:` and the first six bytes of SHA-256 over the sorted device JIDs.

@@ -58,19 +58,20 @@ impl LinkedDevice {
     }
 
     pub(crate) fn key(&self) -> DeviceKey {
-        DeviceKey {
-            account: self.phone_number.clone(),
-            device: self.device_id,
-        }
+        DeviceKey { account: self.phone_number.clone(), device: self.device_id }
     }
 
     /// Whether it is logged in now.
     pub fn is_connected(&self) -> bool {
         self.server.upgrade().is_some_and(|server| {
-            server
-                .lock()
-                .companion(&self.key())
-                .is_some_and(|companion| companion.connection.is_some())
+            server.lock().companion(&self.key()).is_some_and(|companion| companion.connection.is_some())
+        })
+    }
+
+    /// Whether it says that its user is online: phones stop ringing while a companion does.
+    pub fn is_available(&self) -> bool {
+        self.server.upgrade().is_some_and(|server| {
+            server.lock().companion(&self.key()).is_some_and(|companion| companion.available)
         })
     }
 
@@ -98,12 +99,7 @@ impl LinkedDevice {
         let unknown = || StandInError::UnknownDevice(self.jid.clone());
         let server: Arc<Inner> = self.server.upgrade().ok_or_else(unknown)?;
         let key = self.key();
-        let changed = server
-            .lock()
-            .account(&key.account)
-            .ok_or_else(unknown)?
-            .changed
-            .clone();
+        let changed = server.lock().account(&key.account).ok_or_else(unknown)?.changed.clone();
         server
             .wait_for(changed, limit, &format!("the {what} of {}", self.jid), |state| {
                 let companion = state.companion(&key);

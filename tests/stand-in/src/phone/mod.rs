@@ -187,16 +187,24 @@ impl Phone {
     }
 
     /// Sends any message.
-    pub async fn send(&self, to: &str, message: wa::Message, options: SendOptions) -> Result<String, StandInError> {
+    pub async fn send(
+        &self,
+        to: &str,
+        message: wa::Message,
+        options: SendOptions,
+    ) -> Result<String, StandInError> {
         let to = parse_chat(to)?;
-        self.inner
-            .lock()
-            .phone_sends(&self.number, &to, message, options)
+        self.inner.lock().phone_sends(&self.number, &to, message, options)
     }
 
     /// Reacts to a message that this phone received (or sent, if it is not among those); an empty
     /// emoji takes the reaction back.
-    pub async fn send_reaction(&self, chat: &str, message_id: &str, emoji: &str) -> Result<String, StandInError> {
+    pub async fn send_reaction(
+        &self,
+        chat: &str,
+        message_id: &str,
+        emoji: &str,
+    ) -> Result<String, StandInError> {
         let key = self.key_of(chat, message_id)?;
         let message = wa::Message {
             reaction_message: MessageField::some(wa::message::ReactionMessage {
@@ -350,11 +358,7 @@ impl Phone {
     pub fn devices(&self) -> Vec<LinkedDevice> {
         let server = Arc::downgrade(&self.inner);
         self.look(|account| {
-            account
-                .companions
-                .keys()
-                .map(|device| LinkedDevice::new(&server, account, *device))
-                .collect()
+            account.companions.keys().map(|device| LinkedDevice::new(&server, account, *device)).collect()
         })
     }
 
@@ -367,10 +371,7 @@ impl Phone {
     }
 
     fn key(&self) -> DeviceKey {
-        DeviceKey {
-            account: self.number.clone(),
-            device: 0,
-        }
+        DeviceKey { account: self.number.clone(), device: 0 }
     }
 
     fn changed(&self) -> Arc<tokio::sync::Notify> {
@@ -378,11 +379,7 @@ impl Phone {
     }
 
     fn look<T: Default>(&self, look: impl FnOnce(&Account) -> T) -> T {
-        self.inner
-            .lock()
-            .account(&self.number)
-            .map(look)
-            .unwrap_or_default()
+        self.inner.lock().account(&self.number).map(look).unwrap_or_default()
     }
 
     fn find_message(&self, id: &str) -> Option<wa::Message> {
@@ -453,7 +450,13 @@ impl State {
             }
             let author_user = author_jid.to_non_ad();
             for companion in &own_companions {
-                self.receipt_to_companion(companion, chat, is_group.then_some(&author_user), &ids, "read-self");
+                self.receipt_to_companion(
+                    companion,
+                    chat,
+                    is_group.then_some(&author_user),
+                    &ids,
+                    "read-self",
+                );
             }
         }
     }
@@ -480,16 +483,16 @@ impl State {
             },
         };
         let lid = loop {
-            let lid = format!("{}", 100_000_000_000_000_u64 + u64::from(u32::from_be_bytes(crate::crypto::random())));
+            let lid = format!(
+                "{}",
+                100_000_000_000_000_u64 + u64::from(u32::from_be_bytes(crate::crypto::random()))
+            );
             if !self.lids.contains_key(&lid) {
                 break lid;
             }
         };
-        let push_name = if options.push_name.is_empty() {
-            format!("Phone {number}")
-        } else {
-            options.push_name
-        };
+        let push_name =
+            if options.push_name.is_empty() { format!("Phone {number}") } else { options.push_name };
         let account = Account {
             phone_number: number.clone(),
             lid: lid.clone(),
@@ -545,16 +548,12 @@ pub(crate) fn parse_chat(text: &str) -> Result<Jid, StandInError> {
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Jid::pn(digits));
     }
-    text.parse()
-        .map_err(|_| StandInError::UnknownRecipient(text.to_owned()))
+    text.parse().map_err(|_| StandInError::UnknownRecipient(text.to_owned()))
 }
 
 /// A plain text message.
 pub(crate) fn text_message(text: &str) -> wa::Message {
-    wa::Message {
-        conversation: Some(text.to_owned()),
-        ..Default::default()
-    }
+    wa::Message { conversation: Some(text.to_owned()), ..Default::default() }
 }
 
 /// The text of a message, in whichever of the usual places it is.

@@ -47,10 +47,7 @@ impl State {
     }
 
     fn phone_decrypts(&mut self, account: &str, incoming: &Incoming) -> Result<Vec<wa::Message>, String> {
-        let phone = self
-            .accounts
-            .get_mut(account)
-            .ok_or_else(|| "no such phone".to_owned())?;
+        let phone = self.accounts.get_mut(account).ok_or_else(|| "no such phone".to_owned())?;
         let group = incoming.chat.to_non_ad_string();
         let mut messages = Vec::new();
         for enc in &incoming.enc {
@@ -87,11 +84,9 @@ impl State {
         phone.retries_asked.remove(&incoming.id);
         let own = incoming.sender.account == account;
         let (message, device_sent, destination) = match message.device_sent_message.as_option() {
-            Some(sent) if own => (
-                sent.message.as_option().cloned().unwrap_or_default(),
-                true,
-                sent.destination_jid.clone(),
-            ),
+            Some(sent) if own => {
+                (sent.message.as_option().cloned().unwrap_or_default(), true, sent.destination_jid.clone())
+            }
             _ => (message, false, None),
         };
         if own && self.phone_serves(account, &incoming.sender, &message) {
@@ -122,9 +117,7 @@ impl State {
             device_sent: device_sent || own,
         };
         // A person sees a message once, however often it comes.
-        let fresh = phone
-            .seen
-            .insert((received.chat.clone(), received.id.clone()));
+        let fresh = phone.seen.insert((received.chat.clone(), received.id.clone()));
         let receipts = phone.delivery_receipts;
         let text = received.text.clone();
         if fresh {
@@ -133,10 +126,7 @@ impl State {
         if own {
             return;
         }
-        if let Some(entry) = self
-            .ledger
-            .known_by(&incoming.sender.pn_jid().to_string(), &incoming.id)
-        {
+        if let Some(entry) = self.ledger.known_by(&incoming.sender.pn_jid().to_string(), &incoming.id) {
             entry.decrypted_by_recipients += 1;
         }
         if receipts {
@@ -148,7 +138,8 @@ impl State {
             && let Some(text) = text
         {
             let to = incoming.sender_jid.to_non_ad();
-            if let Err(error) = self.phone_sends(account, &to, super::text_message(&text), Default::default()) {
+            if let Err(error) = self.phone_sends(account, &to, super::text_message(&text), Default::default())
+            {
                 tracing::warn!(%error, "cannot echo");
             }
         }
@@ -188,13 +179,9 @@ impl State {
             .attr("type", "retry")
             .attr("t", clock::now());
         receipt = if incoming.chat.server == Server::Group {
-            receipt
-                .attr("from", incoming.chat.to_non_ad())
-                .attr("participant", own)
+            receipt.attr("from", incoming.chat.to_non_ad()).attr("participant", own)
         } else if incoming.sender.account == account {
-            receipt
-                .attr("from", own)
-                .attr("recipient", incoming.chat.to_non_ad())
+            receipt.attr("from", own).attr("recipient", incoming.chat.to_non_ad())
         } else {
             receipt.attr("from", own)
         };

@@ -35,29 +35,15 @@ impl State {
             .accounts
             .get_mut(account)
             .ok_or_else(|| StandInError::UnknownRecipient(account.to_owned()))?;
-        let sent = SentMessage {
-            chat: to.clone(),
-            message: message.clone(),
-            timestamp,
-            peer: false,
-        };
+        let sent = SentMessage { chat: to.clone(), message: message.clone(), timestamp, peer: false };
         phone.sent.insert(id.clone(), sent);
         let sender = phone.key(0);
         let stanza = outgoing_stanza(&message);
-        let route = Route {
-            sender: &sender,
-            stanza: &stanza,
-            id: &id,
-            chat: &to,
-            timestamp,
-        };
+        let route = Route { sender: &sender, stanza: &stanza, id: &id, chat: &to, timestamp };
         if to.server == Server::Group {
             self.phone_sends_to_group(&route, &message)?;
         } else {
-            let peer = self
-                .account_of(&to)
-                .map(|account| account.phone_number.clone())
-                .unwrap_or_default();
+            let peer = self.account_of(&to).map(|account| account.phone_number.clone()).unwrap_or_default();
             self.meet(account, &peer);
             self.phone_sends_direct(&route, &message, &peer)?;
         }
@@ -65,7 +51,12 @@ impl State {
         Ok(id)
     }
 
-    fn phone_sends_direct(&mut self, route: &Route<'_>, message: &wa::Message, peer: &str) -> Result<(), StandInError> {
+    fn phone_sends_direct(
+        &mut self,
+        route: &Route<'_>,
+        message: &wa::Message,
+        peer: &str,
+    ) -> Result<(), StandInError> {
         let account = &route.sender.account;
         let is_own_chat = peer == account;
         if !is_own_chat {
@@ -126,7 +117,12 @@ impl State {
             .unwrap_or_default()
     }
 
-    fn phone_sends_to(&mut self, route: &Route<'_>, target: &DeviceKey, message: &wa::Message) -> Result<(), StandInError> {
+    fn phone_sends_to(
+        &mut self,
+        route: &Route<'_>,
+        target: &DeviceKey,
+        message: &wa::Message,
+    ) -> Result<(), StandInError> {
         let enc = self.phone_encrypts(&route.sender.account, target, message, None)?;
         let mut node = self.inbound(route, route.chat.server, target, vec![enc]);
         if target.account == route.sender.account {
@@ -144,39 +140,20 @@ impl State {
         message: &wa::Message,
         count: Option<u64>,
     ) -> Result<Node, StandInError> {
-        let failed = |reason: String| StandInError::Encrypt {
-            device: target.pn_jid().to_string(),
-            reason,
-        };
-        let has_session = self
-            .accounts
-            .get(account)
-            .is_some_and(|phone| phone.signal.has_session(target));
+        let failed = |reason: String| StandInError::Encrypt { device: target.pn_jid().to_string(), reason };
+        let has_session = self.accounts.get(account).is_some_and(|phone| phone.signal.has_session(target));
         let bundle = if has_session {
             None
         } else {
-            Some(
-                self.take_bundle(target)
-                    .ok_or_else(|| failed("it has no keys here".to_owned()))?,
-            )
+            Some(self.take_bundle(target).ok_or_else(|| failed("it has no keys here".to_owned()))?)
         };
-        let phone = self
-            .accounts
-            .get_mut(account)
-            .ok_or_else(|| failed("the phone is gone".to_owned()))?;
+        let phone = self.accounts.get_mut(account).ok_or_else(|| failed("the phone is gone".to_owned()))?;
         if let Some(bundle) = bundle {
-            phone
-                .signal
-                .start_session(target, &bundle)
-                .map_err(|error| failed(error.to_string()))?;
+            phone.signal.start_session(target, &bundle).map_err(|error| failed(error.to_string()))?;
         }
-        let encrypted = phone
-            .signal
-            .encrypt(target, &pad(message))
-            .map_err(|error| failed(error.to_string()))?;
-        let mut enc = NodeBuilder::new("enc")
-            .attr("v", "2")
-            .attr("type", encrypted.kind);
+        let encrypted =
+            phone.signal.encrypt(target, &pad(message)).map_err(|error| failed(error.to_string()))?;
+        let mut enc = NodeBuilder::new("enc").attr("v", "2").attr("type", encrypted.kind);
         if let Some(media) = media_type(message) {
             enc = enc.attr("mediatype", media);
         }
@@ -208,14 +185,8 @@ impl State {
             .child_data("registration")
             .and_then(|id| <[u8; 4]>::try_from(id).ok())
             .map_or(0, u32::from_be_bytes);
-        if let Some(bundle) = receipt
-            .child("keys")
-            .and_then(|keys| read_bundle(keys, registration))
-        {
-            if self
-                .companion(requester)
-                .is_none_or(|companion| companion.identity != bundle.identity)
-            {
+        if let Some(bundle) = receipt.child("keys").and_then(|keys| read_bundle(keys, registration)) {
+            if self.companion(requester).is_none_or(|companion| companion.identity != bundle.identity) {
                 tracing::warn!(%requester, "a retry receipt with another identity");
                 return;
             }
@@ -239,10 +210,7 @@ impl State {
         id: &str,
         sent: &SentMessage,
     ) -> Result<(), StandInError> {
-        let count = receipt
-            .child("retry")
-            .and_then(|retry| retry.number_attr("count"))
-            .unwrap_or(1);
+        let count = receipt.child("retry").and_then(|retry| retry.number_attr("count")).unwrap_or(1);
         let is_group = sent.chat.server == Server::Group;
         let own = requester.account == account;
         let mut message = sent.message.clone();
@@ -253,21 +221,13 @@ impl State {
             message = device_sent(&sent.chat, &message);
         }
         let enc = self.phone_encrypts(account, requester, &message, Some(count))?;
-        let sender = DeviceKey {
-            account: account.to_owned(),
-            device: 0,
-        };
+        let sender = DeviceKey { account: account.to_owned(), device: 0 };
         let mut stanza = outgoing_stanza(&sent.message);
         if sent.peer {
             stanza.attrs.insert("category", "peer");
         }
-        let route = Route {
-            sender: &sender,
-            stanza: &stanza,
-            id,
-            chat: &sent.chat,
-            timestamp: sent.timestamp,
-        };
+        let route =
+            Route { sender: &sender, stanza: &stanza, id, chat: &sent.chat, timestamp: sent.timestamp };
         let node = if is_group {
             self.inbound_group(&route, &sent.chat, vec![enc])
         } else {
@@ -282,7 +242,12 @@ impl State {
     }
 
     /// A message of the phone to one own companion: keys, history.
-    pub(crate) fn phone_tells(&mut self, account: &str, companion: &DeviceKey, message: wa::Message) -> Result<String, StandInError> {
+    pub(crate) fn phone_tells(
+        &mut self,
+        account: &str,
+        companion: &DeviceKey,
+        message: wa::Message,
+    ) -> Result<String, StandInError> {
         let id = new_message_id();
         let timestamp = clock::now();
         let phone = self
@@ -292,29 +257,12 @@ impl State {
         let chat = phone.pn_jid();
         phone.sent.insert(
             id.clone(),
-            SentMessage {
-                chat: chat.clone(),
-                message: message.clone(),
-                timestamp,
-                peer: true,
-            },
+            SentMessage { chat: chat.clone(), message: message.clone(), timestamp, peer: true },
         );
         let enc = self.phone_encrypts(account, companion, &message, None)?;
-        let sender = DeviceKey {
-            account: account.to_owned(),
-            device: 0,
-        };
-        let stanza = NodeBuilder::new("message")
-            .attr("type", "text")
-            .attr("category", "peer")
-            .build();
-        let route = Route {
-            sender: &sender,
-            stanza: &stanza,
-            id: &id,
-            chat: &chat,
-            timestamp,
-        };
+        let sender = DeviceKey { account: account.to_owned(), device: 0 };
+        let stanza = NodeBuilder::new("message").attr("type", "text").attr("category", "peer").build();
+        let route = Route { sender: &sender, stanza: &stanza, id: &id, chat: &chat, timestamp };
         let node = self.inbound(&route, Server::Pn, companion, vec![enc]);
         self.queue_message(&route, companion, node);
         Ok(id)

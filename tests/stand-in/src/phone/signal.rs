@@ -6,19 +6,19 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use wacore_libsignal::protocol::error::Result;
 use wacore_libsignal::protocol::{
-    CiphertextMessage, CiphertextMessageType, DeviceId, Direction, GenericSignedPreKey, IdentityChange, IdentityKey,
-    IdentityKeyPair, IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord,
-    PreKeySignalMessage, PreKeyStore, ProtocolAddress, SenderKeyDistributionMessage,
-    SenderKeyName, SenderKeyRecord, SenderKeyStore, SessionRecord, SessionStore, SignalMessage,
-    SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp,
-    UsePQRatchet, create_sender_key_distribution_message, group_decrypt, group_encrypt,
-    message_decrypt, message_encrypt, process_prekey_bundle,
-    process_sender_key_distribution_message,
+    CiphertextMessage, CiphertextMessageType, DeviceId, Direction, GenericSignedPreKey, IdentityChange,
+    IdentityKey, IdentityKeyPair, IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord,
+    PreKeySignalMessage, PreKeyStore, ProtocolAddress, SenderKeyDistributionMessage, SenderKeyName,
+    SenderKeyRecord, SenderKeyStore, SessionRecord, SessionStore, SignalMessage, SignalProtocolError,
+    SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp, UsePQRatchet,
+    create_sender_key_distribution_message, group_decrypt, group_encrypt, message_decrypt, message_encrypt,
+    process_prekey_bundle, process_sender_key_distribution_message,
 };
 
 use crate::account::DeviceKey;
 use crate::clock;
 use crate::crypto;
+use crate::state_file::Base64;
 
 /// A companion's public keys as the server hands them out.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ pub(crate) struct PhoneSignal {
     sender_keys: SenderKeys,
 }
 
-/// What survives a restart of the stand-in; sessions are rebuilt by retries.
+/// What survives a restart of the stand-in.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct SavedSignal {
     identity: [u8; 32],
@@ -82,9 +82,9 @@ pub(crate) struct SavedSignal {
     signed: SignedKey,
     signed_private: [u8; 32],
     next_pre_key: u32,
-    sessions: Vec<(String, Vec<u8>)>,
-    pre_keys: Vec<(u32, Vec<u8>)>,
-    sender_keys: Vec<(String, Vec<u8>)>,
+    sessions: Vec<(String, Base64)>,
+    pre_keys: Vec<(u32, Base64)>,
+    sender_keys: Vec<(String, Base64)>,
 }
 
 /// A ciphertext and whether it sets up the session.
@@ -103,21 +103,15 @@ impl PhoneSignal {
 
     fn build(identity: KeyPair, registration_id: u32, signed_pair: KeyPair, next: u32) -> Self {
         let public = crypto::public(&signed_pair);
-        let signed = SignedKey {
-            id: 1,
-            public,
-            signature: crypto::sign(&identity, &[&[5], &public]).to_vec(),
-        };
+        let signed =
+            SignedKey { id: 1, public, signature: crypto::sign(&identity, &[&[5], &public]).to_vec() };
         let record = SignedPreKeyRecord::new(
             SignedPreKeyId::from(signed.id),
             Timestamp::from_epoch_millis(u64::try_from(clock::now_ms()).unwrap_or(0)),
             &signed_pair,
             &signed.signature,
         );
-        let own = IdentityKeyPair::new(
-            IdentityKey::new(identity.public_key),
-            identity.private_key.clone(),
-        );
+        let own = IdentityKeyPair::new(IdentityKey::new(identity.public_key), identity.private_key.clone());
         Self {
             identity,
             registration_id,
@@ -126,11 +120,7 @@ impl PhoneSignal {
             signed_pair,
             next_pre_key: next,
             sessions: Sessions::default(),
-            identities: Identities {
-                own,
-                registration_id,
-                known: HashMap::new(),
-            },
+            identities: Identities { own, registration_id, known: HashMap::new() },
             pre_keys: PreKeys::default(),
             sender_keys: SenderKeys::default(),
         }
@@ -141,9 +131,7 @@ impl PhoneSignal {
         let id = self.next_pre_key;
         self.next_pre_key = if id >= 0x00ff_fffe { 1 } else { id + 1 };
         let pair = crypto::key_pair();
-        self.pre_keys
-            .0
-            .insert(id, PreKeyRecord::new(PreKeyId::from(id), &pair));
+        self.pre_keys.0.insert(id, PreKeyRecord::new(PreKeyId::from(id), &pair));
         Bundle {
             registration_id: self.registration_id,
             identity: crypto::public(&self.identity),
@@ -162,9 +150,8 @@ impl PhoneSignal {
 
     /// Starts a session from the companion's keys.
     pub(crate) fn start_session(&mut self, device: &DeviceKey, bundle: &Bundle) -> Result<()> {
-        let key = |bytes: &[u8; 32]| {
-            crypto::public_key(bytes).ok_or(SignalProtocolError::InvalidProtobufEncoding)
-        };
+        let key =
+            |bytes: &[u8; 32]| crypto::public_key(bytes).ok_or(SignalProtocolError::InvalidProtobufEncoding);
         let one_time = match &bundle.one_time {
             Some((id, public)) => Some((PreKeyId::from(*id), key(public)?)),
             None => None,
@@ -190,20 +177,13 @@ impl PhoneSignal {
     }
 
     pub(crate) fn encrypt(&mut self, device: &DeviceKey, plain: &[u8]) -> Result<Encrypted> {
-        let message = at_once(message_encrypt(
-            plain,
-            &address(device),
-            &mut self.sessions,
-            &mut self.identities,
-        ))?;
+        let message =
+            at_once(message_encrypt(plain, &address(device), &mut self.sessions, &mut self.identities))?;
         let kind = match message.message_type() {
             CiphertextMessageType::PreKey => "pkmsg",
             _ => "msg",
         };
-        Ok(Encrypted {
-            kind,
-            bytes: message.serialize().to_vec(),
-        })
+        Ok(Encrypted { kind, bytes: message.serialize().to_vec() })
     }
 
     pub(crate) fn decrypt(&mut self, device: &DeviceKey, kind: &str, bytes: &[u8]) -> Result<Vec<u8>> {
@@ -239,9 +219,7 @@ impl PhoneSignal {
 
     /// After someone left, the old key must not be used again.
     pub(crate) fn forget_own_sender_key(&mut self, group: &str) {
-        self.sender_keys
-            .0
-            .remove(SenderKeyName::new(group.to_owned(), "own".to_owned()).cache_key());
+        self.sender_keys.0.remove(SenderKeyName::new(group.to_owned(), "own".to_owned()).cache_key());
     }
 
     pub(crate) fn group_encrypt(&mut self, group: &str, plain: &[u8]) -> Result<Vec<u8>> {
@@ -264,11 +242,7 @@ impl PhoneSignal {
     }
 
     pub(crate) fn group_decrypt(&mut self, group: &str, sender: &DeviceKey, bytes: &[u8]) -> Result<Vec<u8>> {
-        at_once(group_decrypt(
-            bytes,
-            &mut self.sender_keys,
-            &sender_name(group, sender),
-        ))
+        at_once(group_decrypt(bytes, &mut self.sender_keys, &sender_name(group, sender)))
     }
 
     pub(crate) fn save(&self) -> SavedSignal {
@@ -279,13 +253,13 @@ impl PhoneSignal {
             signed_private: *self.signed_pair.private_key.serialize(),
             next_pre_key: self.next_pre_key,
             sessions: (self.sessions.0.iter())
-                .filter_map(|(name, record)| Some((name.clone(), record.serialize().ok()?)))
+                .filter_map(|(name, record)| Some((name.clone(), Base64(record.serialize().ok()?))))
                 .collect(),
             pre_keys: (self.pre_keys.0.iter())
-                .filter_map(|(id, record)| Some((*id, record.serialize().ok()?)))
+                .filter_map(|(id, record)| Some((*id, Base64(record.serialize().ok()?))))
                 .collect(),
             sender_keys: (self.sender_keys.0.iter())
-                .filter_map(|(name, record)| Some((name.clone(), record.serialize().ok()?)))
+                .filter_map(|(name, record)| Some((name.clone(), Base64(record.serialize().ok()?))))
                 .collect(),
         }
     }
@@ -299,22 +273,13 @@ impl PhoneSignal {
         );
         signal.signed = saved.signed;
         for (name, bytes) in saved.sessions {
-            signal
-                .sessions
-                .0
-                .insert(name, SessionRecord::deserialize(&bytes).ok()?);
+            signal.sessions.0.insert(name, SessionRecord::deserialize(&bytes.0).ok()?);
         }
         for (id, bytes) in saved.pre_keys {
-            signal
-                .pre_keys
-                .0
-                .insert(id, PreKeyRecord::deserialize(&bytes).ok()?);
+            signal.pre_keys.0.insert(id, PreKeyRecord::deserialize(&bytes.0).ok()?);
         }
         for (name, bytes) in saved.sender_keys {
-            signal
-                .sender_keys
-                .0
-                .insert(name, SenderKeyRecord::deserialize(&bytes).ok()?);
+            signal.sender_keys.0.insert(name, SenderKeyRecord::deserialize(&bytes.0).ok()?);
         }
         Some(signal)
     }
@@ -331,9 +296,7 @@ fn sender_name(group: &str, sender: &DeviceKey) -> SenderKeyName {
 
 /// The library is asynchronous for stores that wait; these are maps, so its futures are ready.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
-    future
-        .now_or_never()
-        .expect("stores in memory never make the caller wait")
+    future.now_or_never().expect("stores in memory never make the caller wait")
 }
 
 #[async_trait]
@@ -358,11 +321,13 @@ impl IdentityKeyStore for Identities {
     async fn get_local_registration_id(&self) -> Result<u32> {
         Ok(self.registration_id)
     }
-    async fn save_identity(&mut self, address: &ProtocolAddress, identity: &IdentityKey) -> Result<IdentityChange> {
+    async fn save_identity(
+        &mut self,
+        address: &ProtocolAddress,
+        identity: &IdentityKey,
+    ) -> Result<IdentityChange> {
         let before = self.known.insert(address.as_str().to_owned(), *identity);
-        Ok(IdentityChange::from_changed(
-            before.is_some_and(|before| before != *identity),
-        ))
+        Ok(IdentityChange::from_changed(before.is_some_and(|before| before != *identity)))
     }
     async fn is_trusted_identity(&self, _: &ProtocolAddress, _: &IdentityKey, _: Direction) -> Result<bool> {
         // Like the app: a contact who installs anew is a notice, not a refusal.
@@ -376,10 +341,7 @@ impl IdentityKeyStore for Identities {
 #[async_trait]
 impl PreKeyStore for PreKeys {
     async fn get_pre_key(&self, id: PreKeyId) -> Result<PreKeyRecord> {
-        self.0
-            .get(&u32::from(id))
-            .cloned()
-            .ok_or(SignalProtocolError::InvalidPreKeyId)
+        self.0.get(&u32::from(id)).cloned().ok_or(SignalProtocolError::InvalidPreKeyId)
     }
     async fn save_pre_key(&mut self, id: PreKeyId, record: &PreKeyRecord) -> Result<()> {
         self.0.insert(u32::from(id), record.clone());
@@ -394,10 +356,7 @@ impl PreKeyStore for PreKeys {
 #[async_trait]
 impl SignedPreKeyStore for SignedPreKeys {
     async fn get_signed_pre_key(&self, id: SignedPreKeyId) -> Result<SignedPreKeyRecord> {
-        self.0
-            .get(&u32::from(id))
-            .cloned()
-            .ok_or(SignalProtocolError::InvalidSignedPreKeyId)
+        self.0.get(&u32::from(id)).cloned().ok_or(SignalProtocolError::InvalidSignedPreKeyId)
     }
     async fn save_signed_pre_key(&mut self, id: SignedPreKeyId, record: &SignedPreKeyRecord) -> Result<()> {
         self.0.insert(u32::from(id), record.clone());
@@ -421,10 +380,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> DeviceKey {
-        DeviceKey {
-            account: name.to_owned(),
-            device: 0,
-        }
+        DeviceKey { account: name.to_owned(), device: 0 }
     }
 
     #[test]
@@ -435,17 +391,11 @@ mod tests {
         ana.start_session(&key("bob"), &bundle).expect("session");
         let first = ana.encrypt(&key("bob"), b"hola").expect("encrypt");
         assert_eq!(first.kind, "pkmsg");
-        assert_eq!(
-            bob.decrypt(&key("ana"), first.kind, &first.bytes).expect("decrypt"),
-            b"hola"
-        );
+        assert_eq!(bob.decrypt(&key("ana"), first.kind, &first.bytes).expect("decrypt"), b"hola");
         let mut bob = PhoneSignal::restore(bob.save()).expect("restore");
         let reply = bob.encrypt(&key("ana"), b"que tal").expect("encrypt");
         assert_eq!(reply.kind, "msg");
-        assert_eq!(
-            ana.decrypt(&key("bob"), reply.kind, &reply.bytes).expect("decrypt"),
-            b"que tal"
-        );
+        assert_eq!(ana.decrypt(&key("bob"), reply.kind, &reply.bytes).expect("decrypt"), b"que tal");
     }
 
     #[test]
