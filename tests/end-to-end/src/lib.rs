@@ -100,6 +100,7 @@ impl World {
 
     /// A fresh world with a phone of one's own making.
     pub async fn with_phone(kind: StoreKind, phone: PhoneOptions) -> Self {
+        show_logs();
         let stand_in = StandIn::start().await.expect("a free port on loopback");
         let phone = stand_in.add_phone(phone).expect("a phone");
         let contact = stand_in
@@ -161,6 +162,16 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("waited {} s in vain for {what}", PATIENCE.as_secs()),
+    }
+}
+
+/// Shows logs of failing tests if `RUST_LOG` asks for them.
+pub fn show_logs() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
+        // Another test of this process may have been first.
+        drop(subscriber.try_init());
     }
 }
 
