@@ -85,11 +85,6 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    /// The lease that this instance holds on a session, if it does.
-    pub(crate) fn of(&self, session: &str) -> Option<HeldLease> {
-        self.held().get(session).cloned()
-    }
-
     /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.
     pub(crate) async fn beat(&self, stop: CancellationToken) {
         let pause = self.duration / 3;

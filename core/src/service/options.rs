@@ -67,7 +67,8 @@ pub struct ServiceOptions {
     pub penalty_min: Duration,
     /// How many sessions connect at the same time in a restore. Default 32.
     pub connect_concurrency: usize,
-    /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only.
+    /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only. Default:
+    /// `CENTRALITA_STAND_IN_URL`.
     #[cfg(feature = "stand-in")]
     pub stand_in_url: Option<String>,
     /// The push name shown until the phone tells its own. The stand-in picks the phone by it.
@@ -91,7 +92,7 @@ impl Default for ServiceOptions {
             penalty_min: Duration::from_secs(120),
             connect_concurrency: 32,
             #[cfg(feature = "stand-in")]
-            stand_in_url: None,
+            stand_in_url: std::env::var("CENTRALITA_STAND_IN_URL").ok(),
             push_name: None,
         }
     }

@@ -101,11 +101,6 @@ impl LiveSession {
         self.link.send_replace(Some(step));
     }
 
-    /// Forgets the steps of an earlier connection.
-    pub(crate) fn clear_link(&self) {
-        self.link.send_replace(None);
-    }
-
     pub(crate) fn goal(&self) -> Goal {
         *lock(&self.goal)
     }
@@ -236,7 +231,7 @@ impl LiveSession {
     /// the end of a session, when it waits a little.
     pub(crate) async fn apply_status(&self, event: StatusEvent, update: StatusUpdate) -> Result<()> {
         let manager = &self.context.manager;
-        let detail = update.detail.clone().flatten();
+        let detail = update.detail.clone();
         let write = || manager.apply_status(&self.id, event, update.clone());
         let written = if self.stop.is_cancelled() {
             tokio::time::timeout(LAST_WRITES, write()).await.unwrap_or_else(|_| {

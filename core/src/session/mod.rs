@@ -1,7 +1,9 @@
 //! One live session: its supervisor, its status, its link to a phone, what comes in and what goes out.
 
 pub(crate) mod auth;
+mod connection_run;
 pub(crate) mod context;
+mod endings;
 pub(crate) mod inbound;
 pub mod link;
 pub(crate) mod live;

@@ -26,7 +26,7 @@ pub struct MessageKey {
 pub enum Direction {
     /// Received: counts in `messagesReceived`.
     In,
-    /// Sent from this device through this library: counts in `messagesSent`.
+    /// Written by the account itself, here or on another of its devices: counts in `messagesSent`.
     Out,
 }
 
@@ -178,6 +178,14 @@ impl StoredMessage {
             edited_at: None,
             revoked_at: None,
             from_history: false,
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.content {
+            MessageKind::Text { text, .. } => Some(text),
+            _ => None,
         }
     }
 }

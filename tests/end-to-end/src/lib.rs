@@ -2,6 +2,8 @@
 //!
 //! Every wait here is for a condition, with a limit that is only reached when something is broken.
 
+pub mod programs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,6 +174,7 @@ pub fn show_logs() {
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
         // Another test of this process may have been first.
         drop(subscriber.try_init());
+        drop(tracing_log::LogTracer::init());
     }
 }
 
