@@ -1,5 +1,6 @@
 //! WhatsApp sessions by the thousand in one process.
 
+pub mod cleanup;
 pub mod clock;
 pub mod error;
 pub mod qr;
@@ -11,6 +12,7 @@ pub mod store;
 pub mod testing;
 pub mod vault;
 
+pub use cleanup::CleanupService;
 pub use error::{Error, ErrorKind, Result};
 pub use qr::QrCode;
 pub use session_id::SessionId;

@@ -198,7 +198,10 @@ mod tests {
         }
 
         async fn rewrap(&self) -> RewrapReport {
-            rewrap(&self.store, &self.vault(&["new", "old"]), |_| {}).await.unwrap()
+            fn can_be_spawned<T: Send>(future: T) -> T {
+                future
+            }
+            can_be_spawned(rewrap(&self.store, &self.vault(&["new", "old"]), |_| {})).await.unwrap()
         }
     }
 
