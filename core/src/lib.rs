@@ -1,4 +1,16 @@
-//! WhatsApp sessions by the thousand in one process.
+//! Hold hundreds to thousands of WhatsApp sessions in one process, their keys encrypted in MongoDB or SQLite.
+//!
+//! A [`WhatsAppService`](service::WhatsAppService) holds sessions. It stands on a [store](store), in which
+//! everything is kept, and a [vault], which seals what opens an account. [Sessions](session) are linked by a QR code, a
+//! pair code or a passkey; what they receive is stored before WhatsApp is told, and then seen as [events].
+//! [`SessionManager`](session_manager::SessionManager) reads and writes the records,
+//! [`CleanupService`](cleanup::CleanupService) keeps them tidy.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/ping.rs")]
+//! ```
+//!
+//! Every error is an [`Error`] whose [kind](ErrorKind) says what the caller must do.
 
 pub mod cleanup;
 pub mod clock;

@@ -188,7 +188,7 @@ pub trait AuthStore: Send + Sync {
         cutoff_s: i64,
     ) -> Result<u64>;
 
-    /// Deletes credentials and all values. Returns how many documents went.
+    /// Deletes credentials, all values and an archive. Returns how many documents went, the archive not counted.
     ///
     /// Refused with `Conflict` if a newer generation owns the session.
     async fn delete_auth(&self, session: &str, tenure: Tenure) -> Result<u64>;

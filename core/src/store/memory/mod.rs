@@ -74,7 +74,6 @@ impl MemoryStore {
 
     /// What [`archive_auth`](super::AuthStore::archive_auth) kept of a session: the reason and how many
     /// values, the credentials included.
-    #[cfg(any(test, feature = "testing"))]
     pub fn archived(&self, session: &str) -> Option<(String, usize)> {
         let data = self.data();
         let archive = data.archives.get(session)?;
