@@ -136,6 +136,24 @@ impl State {
         self.send(id, notice);
     }
 
+    /// The phone agrees to the link after the server has answered the client, not in the same breath: the client
+    /// takes up its new ADV secret in between.
+    fn link_soon(&self, account: String, id: ConnectionId, identity: [u8; 32], secret: [u8; 32]) {
+        let weak = self.server.clone();
+        let Some(inner) = weak.upgrade() else {
+            return;
+        };
+        inner.tasks.spawn(async move {
+            tokio::time::sleep(PERSON_LOOKS).await;
+            let Some(inner) = weak.upgrade() else {
+                return;
+            };
+            if let Err(error) = inner.lock().link_now(&account, id, &identity, &secret) {
+                tracing::warn!(%error, "linking with a passkey failed");
+            }
+        });
+    }
+
     fn finish_passkey(&mut self, id: ConnectionId, iq: &Node, request: &Node) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else {
             return true;
@@ -149,9 +167,7 @@ impl State {
         match opened {
             Ok((identity, secret)) => {
                 self.send(id, node::result(iq, vec![]));
-                if let Err(error) = self.link_now(&account, id, &identity, &secret) {
-                    tracing::warn!(%error, "linking with a passkey failed");
-                }
+                self.link_soon(account, id, identity, secret);
             }
             Err(reason) => self.refuse_passkey(id, iq, reason),
         }

@@ -75,6 +75,14 @@ impl LinkedDevice {
         })
     }
 
+    /// How often it has logged in.
+    pub fn logins(&self) -> u32 {
+        self.server
+            .upgrade()
+            .and_then(|server| server.lock().companion(&self.key()).map(|companion| companion.logins))
+            .unwrap_or(0)
+    }
+
     /// Waits until it is logged in and has its backlog.
     pub async fn wait_connected(&self, limit: Duration) -> Result<(), StandInError> {
         self.wait(limit, "login", |phase, _, _| phase == Phase::Live).await
