@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use wacore_binary::{Jid, Server};
+use wacore_binary::{Jid, Node, Server};
 use waproto::whatsapp as wa;
 
 use crate::app_state::AppState;
@@ -59,6 +59,8 @@ pub(crate) struct Account {
     /// Accounts that asked to see this one's presence.
     pub(crate) watchers: HashSet<DeviceKey>,
     pub(crate) phone_available: bool,
+    /// What the watchers were told last.
+    pub(crate) shown_available: bool,
     /// Group → devices that have the phone's sender key.
     pub(crate) sender_key_shared: HashMap<String, HashSet<DeviceKey>>,
     pub(crate) received: Vec<Arc<ReceivedMessage>>,
@@ -101,6 +103,8 @@ pub(crate) struct Companion {
     /// The queue for a device that does not read is kept; it is told once of low keys.
     pub(crate) told_low_keys: bool,
     pub(crate) available: bool,
+    /// The newest presence of each account that changed while this device was away.
+    pub(crate) missed_presence: BTreeMap<String, Node>,
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) phase: Phase,
     /// Stanzas of this drain so far: the `offline` attribute counts up.

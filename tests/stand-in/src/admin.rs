@@ -219,6 +219,19 @@ struct Wait {
     timeout_ms: u64,
 }
 
+/// A `Message` has a hundred fields, nearly all of them empty.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name, without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
 fn message_json(message: &ReceivedMessage) -> Value {
     json!({
         "id": message.id,
@@ -228,7 +241,7 @@ fn message_json(message: &ReceivedMessage) -> Value {
         "text": message.text,
         "timestamp": message.timestamp,
         "device_sent": message.device_sent,
-        "message": serde_json::to_value(&message.message).unwrap_or(Value::Null),
+        "message": without_nulls(serde_json::to_value(&message.message).unwrap_or(Value::Null)),
     })
 }
 

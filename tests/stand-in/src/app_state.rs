@@ -60,8 +60,7 @@ impl AppState {
             &crypto::random(),
             1,
         );
-        let mut hash = HashState::default();
-        hash.version = 1;
+        let mut hash = HashState { version: 1, ..Default::default() };
         let (_result, done) = hash.update_hash(std::slice::from_ref(&mutation), |_, _| Ok(None));
         if let Err(error) = done {
             tracing::error!(%error, "cannot hash the push name");

@@ -86,7 +86,7 @@ impl State {
             else {
                 continue;
             };
-            self.drop_members(key, jid.user_base(), &[key.account.clone()], "remove");
+            self.drop_members(key, jid.user_base(), std::slice::from_ref(&key.account), "remove");
             left.push(NodeBuilder::new("group").attr("id", jid).build());
         }
         node::result(iq, vec![NodeBuilder::new("leave").children(left).build()])
@@ -102,7 +102,7 @@ impl State {
             let group = self.groups.get(&id).map(|group| self.group_node(group));
             return node::result(iq, group.into_iter().collect());
         }
-        self.add_members(key, &id, &[key.account.clone()]);
+        self.add_members(key, &id, std::slice::from_ref(&key.account));
         node::result(iq, vec![NodeBuilder::new("group").attr("jid", Jid::group(id)).build()])
     }
 

@@ -119,6 +119,7 @@ impl State {
             companion.phase = Phase::Live;
             let drained = companion.drained;
             self.send(connection, ib(NodeBuilder::new("offline").attr("count", drained).build()));
+            self.send_missed_presence(key);
             self.ring(&key.account);
         }
     }

@@ -288,6 +288,7 @@ impl State {
             needs_welcome: true,
             told_low_keys: false,
             available: false,
+            missed_presence: Default::default(),
             connection: None,
             phase: Phase::Closed,
             drained: 0,

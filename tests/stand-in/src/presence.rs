@@ -49,25 +49,58 @@ impl State {
         };
         if let Some(account) = self.accounts.get_mut(&watched.account) {
             account.watchers.insert(key.clone());
-            let available = is_available(account);
-            let presence = presence(account.jid_like(jid.server, 0), available);
-            self.send_if_live(key, presence);
+            // Who is away is not announced: nobody is told since when.
+            if is_available(account) {
+                let presence = presence(account.jid_like(jid.server, 0), true);
+                self.send_if_live(key, presence);
+            }
         }
     }
 
-    /// Tells the watchers of an account how it is now.
-    pub(crate) fn presence_changed(&mut self, account: &str) {
-        let Some(account) = self.accounts.get(account) else {
+    /// Tells the watchers of an account how it is now, if that has changed.
+    pub(crate) fn presence_changed(&mut self, number: &str) {
+        let Some(account) = self.accounts.get_mut(number) else {
             return;
         };
         let available = is_available(account);
-        for watcher in &account.watchers {
+        if available == account.shown_available {
+            return;
+        }
+        account.shown_available = available;
+        account.changed.notify_waiters();
+        let watchers: Vec<_> = account.watchers.iter().cloned().collect();
+        for watcher in watchers {
             let lid_first =
                 self.accounts.get(&watcher.account).is_some_and(|watcher| watcher.is_lid_migrated);
             let like = if lid_first { Server::Lid } else { Server::Pn };
-            self.send_if_live(watcher, presence(account.jid_like(like, 0), available));
+            let Some(account) = self.accounts.get(number) else {
+                return;
+            };
+            let presence = presence(account.jid_like(like, 0), available);
+            let Some(companion) = self.companion_mut(&watcher) else {
+                continue;
+            };
+            match (companion.phase, companion.connection) {
+                (Phase::Live, Some(connection)) => self.send(connection, presence),
+                // It gets the newest when it is back, not the whole story.
+                _ => {
+                    companion.missed_presence.insert(number.to_owned(), presence);
+                }
+            }
         }
-        account.changed.notify_waiters();
+    }
+
+    /// A device that is live again hears of what changed meanwhile.
+    pub(crate) fn send_missed_presence(&mut self, key: &DeviceKey) {
+        let Some(companion) = self.companion_mut(key) else {
+            return;
+        };
+        let missed = std::mem::take(&mut companion.missed_presence);
+        if let Some(connection) = companion.connection {
+            for presence in missed.into_values() {
+                self.send(connection, presence);
+            }
+        }
     }
 
     pub(crate) fn handle_chat_state(&mut self, key: &DeviceKey, node: &Node) {

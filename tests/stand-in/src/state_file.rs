@@ -218,6 +218,7 @@ fn restore_account(saved: SavedAccount) -> Option<Account> {
         contacts: saved.contacts.into_iter().collect(),
         watchers: Default::default(),
         phone_available: false,
+        shown_available: false,
         sender_key_shared: saved
             .sender_key_shared
             .into_iter()
@@ -263,6 +264,7 @@ fn restore_companion(saved: SavedCompanion) -> Option<Companion> {
         needs_welcome: saved.needs_welcome,
         told_low_keys: false,
         available: false,
+        missed_presence: Default::default(),
         connection: None,
         phase: Phase::Closed,
         drained: 0,
@@ -428,6 +430,7 @@ mod tests {
             needs_welcome: false,
             told_low_keys: false,
             available: false,
+            missed_presence: Default::default(),
             connection: None,
             phase: Phase::Closed,
             drained: 0,

@@ -63,7 +63,10 @@ impl State {
                 "picture" => account.map(|_| NodeBuilder::new("picture").attr("id", 0).build()),
                 "disappearing_mode" => account
                     .map(|_| NodeBuilder::new("disappearing_mode").attr("duration", 0).attr("t", 0).build()),
-                "business" => account.map(|_| leaf("business")),
+                // Its mere presence makes an account a business.
+                "business" => {
+                    account.filter(|account| account.business_name.is_some()).map(|_| leaf("business"))
+                }
                 _ => None,
             })
             .collect();

@@ -512,6 +512,7 @@ impl State {
             contacts: Default::default(),
             watchers: Default::default(),
             phone_available: false,
+            shown_available: false,
             sender_key_shared: Default::default(),
             received: Vec::new(),
             receipts: Vec::new(),
@@ -537,6 +538,8 @@ impl State {
         }
         self.add_account(PhoneOptions {
             push_name: push_name.unwrap_or_default().to_owned(),
+            // Made only for its companion: "delivered" must mean that the companion has it.
+            delivery_receipts: false,
             ..Default::default()
         })
     }
