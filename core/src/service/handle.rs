@@ -88,7 +88,7 @@ impl WhatsAppService {
         if self.live(id.as_str()).is_none() {
             let data = SessionData::default();
             self.manager()
-                .create_or_update_session(id.as_str(), data)
+                .create_or_update_session(id.as_str(), &data)
                 .await
                 .map_err(|error| error.of_session(session_id).during("create_session"))?;
         }
