@@ -28,6 +28,7 @@ pub mod memory;
 pub mod message;
 #[cfg(feature = "mongo")]
 pub mod mongo;
+pub(crate) mod rules;
 pub mod session;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
