@@ -4,5 +4,8 @@ pub mod clock;
 pub mod error;
 pub mod session;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod vault;
 
 pub use error::{Error, ErrorKind, Result};

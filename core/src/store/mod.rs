@@ -35,6 +35,7 @@ pub mod sqlite;
 
 pub use auth::{AuthEntry, AuthKey, AuthState, AuthStore, AuthWrite, Tenure, WriteBatch};
 pub use lease::{Acquired, Lease, LeaseStore};
+pub use memory::MemoryStore;
 pub use message::{
     Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage, MessageStatus,
     MessageStore, Recorded, StoredMessage,
