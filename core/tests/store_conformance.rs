@@ -2,8 +2,9 @@
 
 mod harness;
 
-use harness::{Memory, Sqlite, SqliteInMemory};
+use harness::{Memory, Mongo, Sqlite, SqliteInMemory};
 
 centralita::store_conformance!(memory, Memory::default());
 centralita::store_conformance!(sqlite, Sqlite::new());
 centralita::store_conformance!(sqlite_in_memory, SqliteInMemory);
+centralita::store_conformance!(mongo, Mongo::new());

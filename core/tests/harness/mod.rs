@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use centralita::store::Store;
 use centralita::store::conformance::Harness;
 use centralita::store::memory::MemoryStore;
+use centralita::store::mongo::MongoStore;
 use centralita::store::sqlite::SqliteStore;
 
 #[derive(Default)]
-pub struct Memory;
+pub(crate) struct Memory;
 
 #[async_trait]
 impl Harness for Memory {
@@ -22,10 +23,10 @@ impl Harness for Memory {
     }
 }
 
-pub struct Sqlite(tempfile::TempDir);
+pub(crate) struct Sqlite(tempfile::TempDir);
 
 impl Sqlite {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 }
@@ -37,7 +38,7 @@ impl Harness for Sqlite {
     }
 }
 
-pub struct SqliteInMemory;
+pub(crate) struct SqliteInMemory;
 
 #[async_trait]
 impl Harness for SqliteInMemory {
@@ -47,5 +48,46 @@ impl Harness for SqliteInMemory {
 
     fn can_reopen(&self) -> bool {
         false
+    }
+}
+
+/// A database of its own on the test server.
+pub(crate) struct Mongo {
+    uri: String,
+    database: String,
+}
+
+impl Mongo {
+    pub(crate) fn new() -> Self {
+        let uri = std::env::var("TEST_MONGODB_URI").expect(
+            "TEST_MONGODB_URI is not set: run ./test, which starts a server, or tests/mongo-server run cargo test ...",
+        );
+        let database = format!("centralita_test_{:016x}", rand::random::<u64>());
+        Self { uri, database }
+    }
+
+    /// The test server's URI, naming this test's database.
+    pub(crate) fn uri(&self) -> String {
+        let (scheme, rest) = self.uri.split_once("://").expect("a URI has a scheme");
+        let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let hosts = hosts.split('/').next().expect("split gives one part at least");
+        let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+        format!("{scheme}://{hosts}/{}{query}", self.database)
+    }
+
+    /// The driver's own view of the database, to put in what no store would write.
+    pub(crate) async fn raw(&self) -> mongodb::Database {
+        mongodb::Client::with_uri_str(&self.uri).await.unwrap().database(&self.database)
+    }
+}
+
+#[async_trait]
+impl Harness for Mongo {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(MongoStore::connect(&self.uri()).await.unwrap())
+    }
+
+    async fn clean_up(&self) {
+        self.raw().await.drop().await.unwrap();
     }
 }

@@ -121,7 +121,9 @@ fn acquire(
             lease.expires_at.unix_ms()
         ])
         .db()?;
-    Ok(if ours || free { Acquired::Granted(lease) } else { Acquired::Stolen(lease) })
+    // Also if it was stolen before and its thief died before it had fenced.
+    let unfenced = lease.fence == lease.generation && fenced_to(conn, session)? < to_sql(lease.fence);
+    Ok(if unfenced { Acquired::Stolen(lease) } else { Acquired::Granted(lease) })
 }
 
 fn update(conn: &Connection, lease: &Lease, owner: &str, until: Timestamp) -> Result<bool> {
