@@ -1,12 +1,16 @@
 //! Where each store keeps the data of one test.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use centralita::store::Store;
 use centralita::store::conformance::Harness;
 use centralita::store::memory::MemoryStore;
-use centralita::store::mongo::MongoStore;
+use centralita::store::mongo::{MongoOptions, MongoStore};
 use centralita::store::sqlite::SqliteStore;
 
 #[derive(Default)]
@@ -81,10 +85,18 @@ impl Mongo {
     }
 }
 
+/// The stand-in server syncs once a statement: a large batch takes it tens of seconds.
+pub(crate) fn patient() -> MongoOptions {
+    let mut options = MongoOptions::default();
+    options.deadline = Duration::from_secs(240);
+    options.write_timeout = Duration::from_secs(120);
+    options
+}
+
 #[async_trait]
 impl Harness for Mongo {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(MongoStore::connect(&self.uri()).await.unwrap())
+        Arc::new(MongoStore::connect_with(&self.uri(), patient()).await.unwrap())
     }
 
     async fn clean_up(&self) {

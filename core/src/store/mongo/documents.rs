@@ -325,3 +325,43 @@ pub(super) fn stored_chat(document: &Document) -> Result<Chat> {
         ..fresh
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_join_alike_stay_apart() {
+        let ids = [["a/b", "c"], ["a", "b/c"], ["a%2Fb", "c"], ["a", "b%2Fc"], ["a%", "2Fb/c"]]
+            .map(|parts| joined_id(&parts));
+        assert_eq!(ids[0], "a%2Fb/c");
+        assert!(ids.iter().enumerate().all(|(index, id)| !ids[..index].contains(id)));
+    }
+
+    #[test]
+    fn the_size_is_never_too_small() {
+        let document = doc! {
+            "text": "é".repeat(300), "binary": binary(&Bytes::from(vec![1; 5_000])), "null": null, "flag": true,
+            "nested": { "list": [1, 2_i64, 3.5, "x"], "date": date(Timestamp::from_unix_ms(1)) }, "empty": {},
+        };
+        let exact = document.to_vec().unwrap().len();
+        assert!((exact..exact + 200).contains(&size(&document)), "{exact}");
+    }
+
+    #[test]
+    fn a_seed_document_with_few_fields_is_read() {
+        let record =
+            session_record(&doc! { "sessionId": "s", "messagesSent": 3.0, "status": "connected" }).unwrap();
+        assert_eq!((record.name.as_str(), record.messages_sent, record.is_active), ("s", 3, true));
+        for wrong in [
+            doc! { "sessionId": 5 },
+            doc! { "sessionId": "s", "messagesSent": "3" },
+            doc! { "sessionId": "s", "messagesSent": -3 },
+            doc! { "sessionId": "s", "status": "asleep" },
+            doc! { "sessionId": "s", "lastActivity": "yesterday" },
+            doc! { "sessionId": "s", "statusDetail": { "kind": "no such" } },
+        ] {
+            assert_eq!(session_record(&wrong).unwrap_err().kind(), ErrorKind::Corrupt, "{wrong}");
+        }
+    }
+}

@@ -21,8 +21,6 @@ mod messages;
 mod options;
 mod patches;
 mod sessions;
-#[cfg(test)]
-mod tests;
 mod writes;
 
 use std::collections::HashSet;
