@@ -29,6 +29,7 @@ async fn walk(store: &dyn Store, chat_id: Option<&str>, limit: u32) -> Vec<Store
         let answer = store.list_messages("s", &page).await.unwrap();
         assert!(answer.items.len() <= limit as usize && answer.malformed.is_empty());
         seen.extend(answer.items);
+        assert!(seen.len() <= 24, "a page comes again");
         page.after = answer.next;
         if page.after.is_none() {
             return seen;
@@ -85,6 +86,7 @@ pub async fn chats_come_newest_first_and_complete(store: &dyn Store) {
             let answer = store.list_chats("s", limit, after.as_deref()).await.unwrap();
             assert!(answer.items.len() <= limit as usize && answer.malformed.is_empty());
             seen.extend(answer.items);
+            assert!(seen.len() <= 7, "a page comes again");
             after = answer.next;
             if after.is_none() {
                 break;

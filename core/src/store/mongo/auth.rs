@@ -1,4 +1,4 @@
-//! Credentials and keys: reading, deleting and fencing. Writing is in [`batches`](super::batches).
+//! Credentials and keys: reading, deleting and fencing. Writing is in `batches`.
 
 use std::sync::Arc;
 

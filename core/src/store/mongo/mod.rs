@@ -2,10 +2,10 @@
 //!
 //! Works on a standalone server, a replica set and a sharded cluster: nothing needs a transaction or a change
 //! stream. Every write waits for a majority and its journal; every read goes to the primary. Collections and
-//! fields are the seed's, with more beside them; [`documents`] maps them, [`indexes`] lists the indexes.
+//! fields are the seed's, with more beside them; `documents` maps them, `indexes` lists the indexes.
 //!
 //! Calls run on the runtime in which the store was made, so that a caller that goes away leaves nothing half
-//! done, and each has a deadline, because the driver has no socket time-out ([`calls`]).
+//! done, and each has a deadline, because the driver has no socket time-out (`calls`).
 
 mod archive;
 mod auth;

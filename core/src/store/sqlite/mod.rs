@@ -1,8 +1,8 @@
 //! [`SqliteStore`]: one file, one process, no server. The default.
 //!
 //! One thread writes and takes everything that is queued in one transaction, so that a single sync serves
-//! many sessions ([`writer`]). A few threads read ([`readers`]). No runtime is needed to open it, and it may
-//! be called from any. A lock on `<path>.lock` keeps a second process out ([`lock`]).
+//! many sessions (`writer`). A few threads read (`readers`). No runtime is needed to open it, and it may
+//! be called from any. A lock on `<path>.lock` keeps a second process out (`lock`).
 
 mod auth;
 mod chats;
