@@ -29,6 +29,7 @@ pub mod message;
 #[cfg(feature = "mongo")]
 pub mod mongo;
 pub(crate) mod patience;
+pub(crate) mod rules;
 pub mod session;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

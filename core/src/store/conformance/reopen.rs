@@ -1,0 +1,57 @@
+//! Rules about closing a store and opening it again. A kill -9 in between is `core/tests/store_crash.rs`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Harness;
+use super::leases::granted;
+use super::samples::{NOW, apply, assert_kind, message, put, session, stored_session, value};
+use crate::error::ErrorKind;
+use crate::store::{Direction, SessionFilter, Tenure};
+
+/// All four stores' data, as they were.
+pub async fn everything_is_there_after_reopening(harness: &dyn Harness) {
+    let store = harness.open().await;
+    session(&*store, "s").await;
+    let mut batch = put("a", "value");
+    batch.set_creds(Bytes::from_static(b"creds"));
+    apply(&*store, "s", Tenure::FIRST, &batch).await.unwrap();
+    let messages = [message("c", "1", Direction::In, 1)];
+    store.record_messages("s", &messages, &[("c".into(), "Ana".into())], NOW).await.unwrap();
+    let lease = granted(&*store, "s", "me", Duration::from_secs(600)).await;
+    let record = stored_session(&*store, "s").await;
+    let chat = store.get_chat("s", "c").await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    if !harness.can_reopen() {
+        return;
+    }
+
+    for _ in 0..2 {
+        let store = harness.open().await;
+        assert_eq!(stored_session(&*store, "s").await, record);
+        assert_eq!(value(&*store, "s", Tenure::FIRST, "a").await.unwrap(), "value");
+        assert_eq!(store.load_creds("s", Tenure::FIRST).await.unwrap().unwrap(), "creds");
+        let keys = [messages[0].key.clone()];
+        assert_eq!(store.get_messages("s", &keys).await.unwrap(), [Some(messages[0].clone())]);
+        assert_eq!(store.get_chat("s", "c").await.unwrap(), chat);
+        assert_eq!(store.get_lease("s").await.unwrap(), Some(lease.clone()));
+        store.close().await.unwrap();
+    }
+}
+
+/// To every later call, in every trait.
+pub async fn a_closed_store_says_so(harness: &dyn Harness) {
+    let store = harness.open().await;
+    store.ping().await.unwrap();
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+    assert_kind(store.ping().await, ErrorKind::Closed);
+    assert_kind(store.load_creds("s", Tenure::FIRST).await, ErrorKind::Closed);
+    assert_kind(apply(&*store, "s", Tenure::FIRST, &put("a", "x")).await, ErrorKind::Closed);
+    assert_kind(store.get_session("s").await, ErrorKind::Closed);
+    assert_kind(store.count_sessions(&SessionFilter::default()).await, ErrorKind::Closed);
+    assert_kind(store.get_messages("s", &[]).await, ErrorKind::Closed);
+    assert_kind(store.get_lease("s").await, ErrorKind::Closed);
+}
