@@ -41,9 +41,13 @@ pub use message::{
     Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage, MessageStatus,
     MessageStore, Recorded, StoredMessage,
 };
+#[cfg(feature = "mongo")]
+pub use mongo::MongoStore;
 pub use session::{
-    Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics, StatusDetail,
+    Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics, StatusDetail,
 };
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use centralita::store::{MongoStore, SqliteStore, Store};
 use centralita::vault::KeyRing;
-use centralita::{Error, Result};
+use centralita::Result;
 
 /// A MongoDB store for a `mongodb://` address, the embedded store for anything else.
 pub(crate) async fn open(store: &str) -> Result<Arc<dyn Store>> {
@@ -17,7 +17,7 @@ pub(crate) async fn open(store: &str) -> Result<Arc<dyn Store>> {
 }
 
 /// The keys of `CENTRALITA_KEYS`, or those of the key file, which is made if it is not there.
-pub(crate) fn keys(key_file: &Path) -> Result<KeyRing, Error> {
+pub(crate) fn keys(key_file: &Path) -> Result<KeyRing> {
     if std::env::var_os("CENTRALITA_KEYS").is_some() {
         return KeyRing::from_env();
     }

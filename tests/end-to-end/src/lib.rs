@@ -13,7 +13,7 @@ use centralita::service::{Session, WhatsAppService};
 use centralita::session::LinkStep;
 use centralita::session::status::Status;
 use centralita::store::{
-    MemoryStore, MessageKind, SessionRecord, Store, StoredMessage,
+    MemoryStore, MessageKind, MongoStore, SessionRecord, SqliteStore, Store, StoredMessage,
 };
 use centralita::vault::KeyRing;
 use centralita_stand_in::{LinkedDevice, Phone, PhoneOptions, StandIn};
@@ -75,8 +75,10 @@ impl Place {
     pub async fn open(&self) -> Arc<dyn Store> {
         match self.kind {
             StoreKind::Memory => Arc::clone(&self.memory) as Arc<dyn Store>,
-            StoreKind::Sqlite => Arc::clone(&self.memory) as Arc<dyn Store>,
-            StoreKind::Mongo => Arc::clone(&self.memory) as Arc<dyn Store>,
+            StoreKind::Sqlite => Arc::new(SqliteStore::open(self.sqlite_file()).expect("the file opens")),
+            StoreKind::Mongo => {
+                Arc::new(MongoStore::connect(&self.mongo_uri()).await.expect("the server answers"))
+            }
         }
     }
 }
