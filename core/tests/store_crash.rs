@@ -3,6 +3,8 @@
 //! Without arguments it is the test: it starts itself anew as a writer, reads what the writer says was
 //! acknowledged, kills it, and opens the data. As `writer <kind> <place>` it is the writer.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod harness;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,5 +1,7 @@
 //! What only MongoDB has: the seed's own documents, damaged ones, indexes, commands counted, faults.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::sync::{Arc, Mutex};

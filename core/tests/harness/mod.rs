@@ -1,7 +1,7 @@
 //! Where each store keeps the data of one test.
 
 // Each test file uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use centralita::store::memory::MemoryStore;
 use centralita::store::mongo::{MongoOptions, MongoStore};
 use centralita::store::sqlite::SqliteStore;
 
-#[derive(Default)]
 pub(crate) struct Memory;
 
 #[async_trait]

@@ -149,7 +149,7 @@ mod tests {
         let chunks = chunks(sizes.map(statement).to_vec());
         assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
         for chunk in chunks {
-            assert!(chunk.iter().map(|statement| size(statement)).sum::<usize>() <= MAX_BYTES);
+            assert!(chunk.iter().map(size).sum::<usize>() <= MAX_BYTES);
         }
     }
 

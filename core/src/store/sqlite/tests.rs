@@ -91,8 +91,7 @@ fn only_the_owner_can_read_the_files() {
 #[tokio::test]
 async fn a_full_database_refuses_what_does_not_fit_and_keeps_the_rest() {
     let directory = tempfile::tempdir().unwrap();
-    let mut options = SqliteOptions::default();
-    options.max_file_bytes = Some(512 << 10);
+    let options = SqliteOptions { max_file_bytes: Some(512 << 10), ..Default::default() };
     let store = Arc::new(SqliteStore::open_with(directory.path().join("a.db"), options).unwrap());
     let mut tasks = tokio::task::JoinSet::new();
     for index in 0..40 {
