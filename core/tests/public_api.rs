@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 
 const FOREIGN: [&str; 5] = ["mongodb", "bson", "rusqlite", "whatsapp_rust", "whatsapp_rust_ureq_http_client"];
 /// Public functions whose name says that they take a driver's type.
-const NAMED_FOR_IT: [&str; 1] = ["from_client"];
+const NAMED_FOR_IT: [&str; 2] = ["from_client", "from_client_with"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -51,6 +51,8 @@ struct Names {
     /// Names that a `use` brings in from a foreign crate.
     imported: HashSet<String>,
     leaks: Vec<String>,
+    /// All types of the crate that are declared `pub`.
+    public_types: HashSet<String>,
 }
 
 impl Names {
@@ -84,6 +86,23 @@ impl Names {
             }
         }
     }
+}
+
+const CONVERSIONS: [&str; 4] = ["From", "TryFrom", "Into", "Deref"];
+
+fn last_name(path: &syn::Path) -> String {
+    path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default()
+}
+
+fn public_types(sources: &[(String, syn::File)]) -> HashSet<String> {
+    let items = sources.iter().flat_map(|(_, file)| &file.items);
+    items
+        .filter_map(|item| match item {
+            syn::Item::Struct(item) if is_public(&item.vis) => Some(item.ident.to_string()),
+            syn::Item::Enum(item) if is_public(&item.vis) => Some(item.ident.to_string()),
+            _ => None,
+        })
+        .collect()
 }
 
 fn is_public(visibility: &syn::Visibility) -> bool {
@@ -121,7 +140,15 @@ impl<'ast> Visit<'ast> for Names {
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
         if is_public(&item.vis) {
-            self.check(&item.ident.to_string(), item);
+            let name = item.ident.to_string();
+            self.check(&name, &item.supertraits);
+            for member in &item.items {
+                match member {
+                    syn::TraitItem::Fn(function) => self.check(&name, &function.sig),
+                    syn::TraitItem::Type(associated) => self.check(&name, &associated.bounds),
+                    _ => {}
+                }
+            }
         }
         visit::visit_item_trait(self, item);
     }
@@ -134,8 +161,12 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
-        // `impl From<mongodb::error::Error> for Error` would be public whatever its visibility.
-        if let Some((_, path, _)) = &item.trait_ {
+        // A conversion is as public as the types on both sides, whatever stands before it.
+        if let Some((_, path, _)) = &item.trait_
+            && CONVERSIONS.contains(&last_name(path).as_str())
+            && let syn::Type::Path(target) = &*item.self_ty
+            && self.public_types.contains(&last_name(&target.path))
+        {
             self.check("impl", path);
         }
         visit::visit_item_impl(self, item);
@@ -146,18 +177,21 @@ impl<'ast> Visit<'ast> for Names {
 fn foreign_crates_are_named_only_where_they_belong_and_never_in_a_public_signature() {
     let mut wrong = Vec::new();
     let mut seen = HashSet::new();
-    for (path, file) in all_sources() {
-        let mut names = Names::default();
+    let sources = all_sources();
+    let public_types = public_types(&sources);
+    assert!(public_types.contains("Error") && public_types.contains("MongoStore"));
+    for (path, file) in &sources {
+        let mut names = Names { public_types: public_types.clone(), ..Names::default() };
         // Imports first: an item may stand above its `use`.
         for item in &file.items {
             if let syn::Item::Use(item) = item {
                 names.take_use(&item.tree, false);
             }
         }
-        names.visit_file(&file);
+        names.visit_file(file);
         for krate in &names.crates {
             seen.insert(krate.clone());
-            if !may_name(&path, krate) {
+            if !may_name(path, krate) {
                 wrong.push(format!("{path} names {krate}"));
             }
         }

@@ -18,6 +18,31 @@ pub(crate) struct HeldLease {
     pub(crate) lost: CancellationToken,
 }
 
+/// What came of an attempt to own a session.
+#[derive(Debug)]
+pub(crate) enum Acquisition {
+    Ours(HeldLease),
+    Elsewhere(Lease),
+}
+
+impl Acquisition {
+    /// The lease, or `Conflict`.
+    pub(crate) fn ours(self) -> Result<HeldLease> {
+        match self {
+            Self::Ours(held) => Ok(held),
+            Self::Elsewhere(lease) => Err(owned_elsewhere().of_session(&lease.session)),
+        }
+    }
+}
+
+/// The error of a session that another instance runs.
+pub(crate) fn owned_elsewhere() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "another instance runs this session; stop it there, or wait until its lease has run out",
+    )
+}
+
 /// Acquires, renews and releases the leases of one instance.
 pub(crate) struct LeaseKeeper {
     store: Arc<dyn Store>,
@@ -45,35 +70,35 @@ impl LeaseKeeper {
         &self.owner
     }
 
-    /// Becomes the owner. A lease stolen from an owner that went away is fenced before this returns, so that
-    /// whatever that owner still writes is never read.
-    pub(crate) async fn acquire(&self, session: &str) -> Result<HeldLease> {
-        let lease = match self.store.acquire_lease(session, &self.owner, self.duration).await? {
-            Acquired::Granted(lease) => lease,
+    pub(crate) fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// Becomes the owner, or learns who is. A lease stolen from an owner that went away is fenced before this
+    /// returns, so that whatever that owner still writes is never read.
+    pub(crate) async fn acquire(&self, session: &str) -> Result<Acquisition> {
+        let (lease, fence) = match self.store.acquire_lease(session, &self.owner, self.duration).await? {
+            // If it was ours already, a crash may have come between the steal and the fence.
+            Acquired::Granted(lease) => {
+                let fence = lease.fence == lease.generation;
+                (lease, fence)
+            }
             Acquired::Stolen(lease) => {
                 tracing::info!(
                     session,
                     generation = lease.generation,
                     "took over from an instance that went away"
                 );
-                lease
+                (lease, true)
             }
-            Acquired::Held(lease) => {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "another instance runs this session; stop it there, or wait until its lease runs out",
-                )
-                .of_session(session)
-                .retry_after(lease.expires_at.since(self.clock.now()).max(Duration::from_secs(1))));
-            }
+            Acquired::Held(lease) => return Ok(Acquisition::Elsewhere(lease)),
         };
-        // Also if it was ours already: a crash may have come between the steal and the fence.
-        if lease.fence == lease.generation {
+        if fence {
             self.store.fence_auth(session, lease.tenure()).await?;
         }
         let held = HeldLease { lease, lost: CancellationToken::new() };
         self.held().insert(session.to_owned(), held.clone());
-        Ok(held)
+        Ok(Acquisition::Ours(held))
     }
 
     /// Gives it back: another instance may take it at once.

@@ -13,6 +13,7 @@ use super::session_handle::Session;
 use crate::cleanup::MemoryProbe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, Subscription, SubscriptionOptions};
+use crate::lease::Acquisition;
 use crate::session::context::SessionContext;
 use crate::session::live::{Ended, Goal, LiveSession};
 use crate::session::outbound::{Outgoing, SentMessage};
@@ -109,7 +110,7 @@ impl WhatsAppService {
             self.forget(&live);
         }
         let record = self.record(session_id).await?;
-        self.spawn(&record)?;
+        self.spawn(&record, false)?;
         Ok(Session::new(self.clone(), session_id.to_owned()))
     }
 
@@ -177,13 +178,9 @@ impl WhatsAppService {
             live.wait_ended().await;
             self.forget(&live);
         }
-        let held = self
-            .inner
-            .context
-            .leases
-            .acquire(session_id)
-            .await
-            .map_err(|error| error.of_session(session_id).during(OP))?;
+        let acquired = self.inner.context.leases.acquire(session_id).await;
+        let held =
+            acquired.and_then(Acquisition::ours).map_err(|error| error.of_session(session_id).during(OP))?;
         let deleted = self.manager().delete_session(session_id, Some(held.lease.tenure())).await;
         self.inner.context.leases.release(&held).await.map_err(|error| error.during(OP))?;
         deleted.map(drop).map_err(|error| error.of_session(session_id).during(OP))
@@ -191,7 +188,7 @@ impl WhatsAppService {
 
     /// Starts every stored session that is active and was linked, the most recently active first. Returns once all
     /// are started; they connect a few at a time. A session that cannot be started is in the report and holds up no
-    /// other.
+    /// other. One that another instance runs stands by here, and takes over should that instance go away.
     pub async fn restore_all(&self, progress: impl FnMut(&RestoreProgress) + Send) -> Result<RestoreReport> {
         self.open()?;
         restore::restore_all(self, progress).await.map_err(|error| error.during("restore_all"))
@@ -244,7 +241,7 @@ impl WhatsAppService {
     }
 
     /// Starts the supervisor of a session unless it runs already.
-    pub(super) fn spawn(&self, record: &SessionRecord) -> Result<()> {
+    pub(super) fn spawn(&self, record: &SessionRecord, stands_by: bool) -> Result<()> {
         let context = &self.inner.context;
         let live = {
             let mut sessions = self.live_map();
@@ -253,7 +250,8 @@ impl WhatsAppService {
             {
                 return Ok(());
             }
-            let live = Arc::new(LiveSession::new(&record.session_id, Arc::clone(context), record.status));
+            let live =
+                Arc::new(LiveSession::new(&record.session_id, Arc::clone(context), record.status, stands_by));
             sessions.insert(record.session_id.clone(), Arc::clone(&live));
             live
         };

@@ -59,7 +59,7 @@ pub(super) async fn restore_all(
                 report.not_linked.push(record.session_id);
                 continue;
             }
-            service.spawn(&record)?;
+            service.spawn(&record, true)?;
             report.started.push(record.session_id);
         }
         match records.next {

@@ -42,6 +42,8 @@ pub(crate) struct LiveSession {
     pub(crate) stop: CancellationToken,
     /// Ends a pause between connections.
     pub(crate) wake: Notify,
+    /// Whether to wait for the lease of an instance that is alive, ready to take over.
+    stands_by: bool,
     goal: Mutex<Goal>,
     connection: watch::Sender<Option<Arc<EngineConnection>>>,
     connected: watch::Sender<bool>,
@@ -67,12 +69,13 @@ const RECENT_SENDS: usize = 1_024;
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 impl LiveSession {
-    pub(crate) fn new(id: &str, context: Arc<SessionContext>, status: Status) -> Self {
+    pub(crate) fn new(id: &str, context: Arc<SessionContext>, status: Status, stands_by: bool) -> Self {
         Self {
             id: id.to_owned(),
             stop: context.stop.child_token(),
             context,
             wake: Notify::new(),
+            stands_by,
             goal: Mutex::new(Goal::Run),
             connection: watch::Sender::new(None),
             connected: watch::Sender::new(false),
@@ -87,6 +90,10 @@ impl LiveSession {
 
     pub(crate) fn status(&self) -> Status {
         *self.status.borrow()
+    }
+
+    pub(crate) fn stands_by(&self) -> bool {
+        self.stands_by
     }
 
     pub(crate) fn is_connected(&self) -> bool {

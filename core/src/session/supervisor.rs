@@ -9,10 +9,11 @@ use super::inbound::commit;
 use super::live::{Ended, LiveSession};
 use super::reconnect::BackOff;
 use super::status::{Status, StatusEvent};
+use crate::clock::Timestamp;
 use crate::engine::connection::{EngineConnection, EngineSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventKind;
-use crate::lease::HeldLease;
+use crate::lease::{Acquisition, HeldLease, owned_elsewhere};
 use crate::service::options::PreloadChatsType;
 use crate::session_manager::StatusUpdate;
 use crate::store::StatusDetail;
@@ -37,10 +38,31 @@ pub(crate) async fn supervise(live: Arc<LiveSession>) -> Ended {
     ended
 }
 
+/// Becomes the session's owner. Another owner may be dead already, in which case its lease runs out; one that
+/// renews it is alive, and then the session is either refused (`Conflict`) or waited for, as it was started.
 async fn acquire(live: &LiveSession) -> Result<HeldLease> {
     let context = &live.context;
-    until_available(&context.clock, &live.stop, |_| {}, || context.leases.acquire(&live.id)).await
+    let pause = context.leases.duration() / LEASE_LOOKS;
+    let mut first_seen: Option<Timestamp> = None;
+    loop {
+        let acquired =
+            until_available(&context.clock, &live.stop, |_| {}, || context.leases.acquire(&live.id)).await?;
+        let lease = match acquired {
+            Acquisition::Ours(held) => return Ok(held),
+            Acquisition::Elsewhere(lease) => lease,
+        };
+        let owner_is_alive = *first_seen.get_or_insert(lease.expires_at) < lease.expires_at;
+        if owner_is_alive && !live.stands_by() {
+            return Err(owned_elsewhere());
+        }
+        if live.stop.run_until_cancelled(context.clock.sleep(pause)).await.is_none() {
+            return Err(Error::new(ErrorKind::Closed, "the session was stopped"));
+        }
+    }
 }
+
+/// How often another instance's lease is looked at in the time that it lasts.
+const LEASE_LOOKS: u32 = 10;
 
 async fn refused_start(live: &LiveSession, error: Error) -> Ended {
     if error.kind() == ErrorKind::Closed {

@@ -44,7 +44,8 @@ pub use message::{
 #[cfg(feature = "mongo")]
 pub use mongo::MongoStore;
 pub use session::{
-    Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics, StatusDetail,
+    Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
+    StatusDetail,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

@@ -15,8 +15,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A builder with the store and key that the command line names.
 pub(crate) async fn builder(args: &Args) -> Result<WhatsAppServiceBuilder> {
-    let builder =
-        WhatsAppService::builder().shared_store(store::open(&args.store).await?).keys(store::keys(&args.key_file)?);
+    let builder = WhatsAppService::builder()
+        .shared_store(store::open(&args.store).await?)
+        .keys(store::keys(&args.key_file)?);
     #[cfg(feature = "stand-in")]
     let builder = builder.configure(|options| options.stand_in_url = args.server.clone());
     Ok(builder)
@@ -57,11 +58,16 @@ async fn show_link(args: &Args, session: &Session) -> Result<()> {
                 print(&code.to_terminal());
             }
             LinkStep::TimedOut => {
-                return Err(Error::new(ErrorKind::Timeout, "nobody used the code; run the program again for a new one"));
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    "nobody used the code; run the program again for a new one",
+                ));
             }
             LinkStep::Failed { kind, message } => return Err(Error::new(kind, message)),
             LinkStep::PasskeyChallenge { .. } => {
-                print("WhatsApp demands a passkey for this account; this example has no authenticator to ask");
+                print(
+                    "WhatsApp demands a passkey for this account; this example has no authenticator to ask",
+                );
             }
             _ => {}
         }

@@ -24,7 +24,11 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let contact = stand_in.add_phone(named("Clienta")).map_err(simulated)?;
     let session_args = Args {
         session: args.session.clone(),
-        store: if args.store.contains("://") { args.store.clone() } else { in_folder(&folder, "centralita.db") },
+        store: if args.store.contains("://") {
+            args.store.clone()
+        } else {
+            in_folder(&folder, "centralita.db")
+        },
         key_file: folder.path().join("centralita.key"),
         pair_code: None,
         stand_in: true,
@@ -48,7 +52,10 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     // Away.
     device.wait_disconnected(PATIENCE).await.map_err(simulated)?;
     for n in 0..WHILE_AWAY {
-        contact.send_text(&phone.phone_number(), &format!("while you were away {n}")).await.map_err(simulated)?;
+        contact
+            .send_text(&phone.phone_number(), &format!("while you were away {n}"))
+            .await
+            .map_err(simulated)?;
     }
 
     // The second life: from the store alone.
@@ -86,7 +93,10 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     if resumed && lost == 0 && duplicated == 0 {
         Ok(())
     } else {
-        Err(Error::new(ErrorKind::Internal, "messages were lost or doubled, or the session was linked anew; report it"))
+        Err(Error::new(
+            ErrorKind::Internal,
+            "messages were lost or doubled, or the session was linked anew; report it",
+        ))
     }
 }
 

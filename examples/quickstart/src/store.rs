@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use centralita::Result;
 use centralita::store::{MongoStore, SqliteStore, Store};
 use centralita::vault::KeyRing;
-use centralita::Result;
 
 /// A MongoDB store for a `mongodb://` address, the embedded store for anything else.
 pub(crate) async fn open(store: &str) -> Result<Arc<dyn Store>> {
@@ -23,7 +23,10 @@ pub(crate) fn keys(key_file: &Path) -> Result<KeyRing> {
     }
     let keys = KeyRing::open_or_create(key_file)?;
     if keys.was_created() {
-        eprintln!("made the key file {}: back it up, without it the sessions cannot be opened", key_file.display());
+        eprintln!(
+            "made the key file {}: back it up, without it the sessions cannot be opened",
+            key_file.display()
+        );
     }
     Ok(keys)
 }

@@ -19,7 +19,7 @@ use centralita::vault::KeyRing;
 use centralita_stand_in::{LinkedDevice, Phone, PhoneOptions, StandIn};
 
 /// How long anything may take on a busy machine before a test says that it will not happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The key ring of the tests: a fixed key, so that a second process can open what a first one sealed.
 pub fn test_keys() -> KeyRing {
@@ -122,6 +122,7 @@ impl World {
         options.reconnect_max = Duration::from_millis(400);
         options.penalty_min = Duration::from_millis(300);
         options.pre_key_count = 30;
+        options.lease_duration = Duration::from_secs(3);
         options
     }
 

@@ -67,7 +67,9 @@ impl Program {
 /// Reads a QR code that was drawn with half blocks, as a camera would: by its pattern alone.
 pub fn qr_from_terminal(lines: &[String]) -> Option<String> {
     let is_drawn = |line: &&String| {
-        !line.is_empty() && line.chars().all(|c| matches!(c, ' ' | '█' | '▀' | '▄')) && line.chars().count() > 20
+        !line.is_empty()
+            && line.chars().all(|c| matches!(c, ' ' | '█' | '▀' | '▄'))
+            && line.chars().count() > 20
     };
     let drawn: Vec<Vec<char>> = lines.iter().filter(is_drawn).map(|line| line.chars().collect()).collect();
     let width = drawn.iter().map(Vec::len).max()?;

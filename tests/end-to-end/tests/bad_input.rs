@@ -22,7 +22,8 @@ bad_input_test!(session_ids, async {
     let world = World::new(StoreKind::Memory).await;
     let service = world.service().await;
     let long = "x".repeat(129);
-    for id in ["", " ", ".", "..", "a/b", "a\\b", "a\0b", "a\nb", "\"x\"", "$gt", "{}", "a b", long.as_str()] {
+    for id in ["", " ", ".", "..", "a/b", "a\\b", "a\0b", "a\nb", "\"x\"", "$gt", "{}", "a b", long.as_str()]
+    {
         let error = service.create_session(id).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{id:?}");
         assert!(service.start_session(id).await.is_err(), "{id:?}");
@@ -56,7 +57,9 @@ bad_input_test!(sends, async {
     scan_first_qr(&session, &world.phone).await;
     session.wait_connected(PATIENCE).await.unwrap();
     let big = "x".repeat(65_537);
-    for (to, text) in [("nobody", "x"), ("", "x"), ("123", "x"), ("5491155550000", ""), ("5491155550000", big.as_str())] {
+    for (to, text) in
+        [("nobody", "x"), ("", "x"), ("123", "x"), ("5491155550000", ""), ("5491155550000", big.as_str())]
+    {
         let error = session.send(Outgoing::text(to, text)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{to:?}");
         assert!(!error.to_string().contains("5491155550000"), "{error}");
@@ -86,7 +89,12 @@ bad_input_test!(options_out_of_bounds, async {
         |o| o.stand_in_url = Some("ws://10.1.2.3/ws/chat".into()),
     ];
     for change in changes {
-        let outcome = WhatsAppService::builder().store(MemoryStore::new()).keys(test_keys()).configure(change).start().await;
+        let outcome = WhatsAppService::builder()
+            .store(MemoryStore::new())
+            .keys(test_keys())
+            .configure(change)
+            .start()
+            .await;
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid);
     }
 });
@@ -133,7 +141,7 @@ bad_input_test!(a_tampered_value_stops_only_that_session, async {
     {
         let file = rusqlite::Connection::open(world.place.sqlite_file()).unwrap();
         let changed = file
-            .execute("UPDATE authstates SET creds = substr(creds, 1, length(creds) - 1) || x'00' WHERE sessionId = 'ventas'", [])
+            .execute("UPDATE authstates SET creds = CAST(substr(creds, 1, length(creds) - 1) || x'00' AS BLOB) WHERE sessionId = 'ventas'", [])
             .unwrap();
         assert_eq!(changed, 1);
     }
@@ -198,7 +206,11 @@ bad_input_test!(databases_that_cannot_be_used, async {
     let error = SqliteStore::open(&file).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     drop(first);
-    std::fs::write(folder.path().join("no.db"), b"this is no database, and longer than a header has to be ............").unwrap();
+    std::fs::write(
+        folder.path().join("no.db"),
+        b"this is no database, and longer than a header has to be ............",
+    )
+    .unwrap();
     let error = SqliteStore::open(folder.path().join("no.db")).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Store), "{error}");
     let error = SqliteStore::open(folder.path().join("not/there/x.db")).unwrap_err();

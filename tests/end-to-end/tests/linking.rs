@@ -23,9 +23,10 @@ link_test!(a_pair_code_typed_on_the_phone_links_the_session, async {
     let code = session.request_pair_code(&world.phone.phone_number()).await.unwrap();
     assert_eq!(code.len(), 8);
     let detail = event(&mut events, "the code in the status", |event| match &event.kind {
-        centralita::events::EventKind::Status { detail: Some(detail @ StatusDetail::PairCode { .. }), .. } => {
-            Some(detail.clone())
-        }
+        centralita::events::EventKind::Status {
+            detail: Some(detail @ StatusDetail::PairCode { .. }),
+            ..
+        } => Some(detail.clone()),
         _ => None,
     })
     .await;

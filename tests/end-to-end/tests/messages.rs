@@ -18,7 +18,10 @@ macro_rules! message_test {
     };
 }
 
-async fn stored(service: &centralita::service::WhatsAppService, key: &MessageKey) -> centralita::store::StoredMessage {
+async fn stored(
+    service: &centralita::service::WhatsAppService,
+    key: &MessageKey,
+) -> centralita::store::StoredMessage {
     let found = service.store().get_messages("ventas", std::slice::from_ref(key)).await.unwrap();
     found.into_iter().next().flatten().expect("the message is stored")
 }
@@ -29,7 +32,9 @@ async fn changed(
     fits: impl Fn(&centralita::store::StoredMessage) -> bool,
 ) -> centralita::store::StoredMessage {
     event(events, "a change of the message", |event| match &event.kind {
-        EventKind::MessageChanged(message) if &message.key == key && fits(message) => Some((**message).clone()),
+        EventKind::MessageChanged(message) if &message.key == key && fits(message) => {
+            Some((**message).clone())
+        }
         _ => None,
     })
     .await
@@ -77,7 +82,10 @@ message_test!(replies_reactions_edits_and_revocations_arrive_and_are_stored, asy
     world
         .contact
         .wait_for_message(PATIENCE, |m| {
-            m.message.protocol_message.as_option().is_some_and(|p| !p.edited_message.is_set() && p.r#type.is_some_and(|t| t as i32 == 0))
+            m.message
+                .protocol_message
+                .as_option()
+                .is_some_and(|p| !p.edited_message.is_set() && p.r#type.is_some_and(|t| t as i32 == 0))
         })
         .await
         .unwrap();
@@ -88,7 +96,9 @@ message_test!(replies_reactions_edits_and_revocations_arrive_and_are_stored, asy
     // And the other way round.
     world.contact.send_reply(&world.phone.phone_number(), &reply.key.message_id, "caro").await.unwrap();
     let answer = text_event(&mut events, "caro").await;
-    assert!(matches!(&answer.content, MessageKind::Text { quoted: Some(quoted), .. } if quoted.message_id == reply.key.message_id));
+    assert!(
+        matches!(&answer.content, MessageKind::Text { quoted: Some(quoted), .. } if quoted.message_id == reply.key.message_id)
+    );
     world.contact.send_edit(&world.phone.phone_number(), &answer.key.message_id, "barato").await.unwrap();
     let edited = changed(&mut events, &answer.key, |m| m.edited_at.is_some()).await;
     assert_eq!(text_of(&edited), Some("barato"));
@@ -128,7 +138,8 @@ message_test!(receipts_raise_the_status_and_read_receipts_reach_the_author, asyn
     world
         .contact
         .wait_for_receipt(PATIENCE, |r| {
-            r.kind == centralita_stand_in::ReceiptKind::Read && r.message_ids.contains(&received.key.message_id)
+            r.kind == centralita_stand_in::ReceiptKind::Read
+                && r.message_ids.contains(&received.key.message_id)
         })
         .await
         .unwrap();
@@ -214,7 +225,9 @@ message_test!(a_refused_message_is_an_error_and_is_stored_as_failed, async {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.message().contains(code));
         event(&mut events, "the failure", |event| match &event.kind {
-            EventKind::MessageChanged(m) if text_of(m) == Some(code) && m.status == MessageStatus::Failed => Some(()),
+            EventKind::MessageChanged(m) if text_of(m) == Some(code) && m.status == MessageStatus::Failed => {
+                Some(())
+            }
             _ => None,
         })
         .await;
@@ -244,8 +257,18 @@ message_test!(the_phones_history_fills_chats_and_messages_but_no_counters, async
             chat: format!("54911000000{n}"),
             name: Some(format!("Contacto {n}")),
             messages: vec![
-                HistoryMessage { from_me: false, text: format!("antes {n}"), timestamp: 1_700_000_000 + n, ..Default::default() },
-                HistoryMessage { from_me: true, text: format!("respuesta {n}"), timestamp: 1_700_000_100 + n, ..Default::default() },
+                HistoryMessage {
+                    from_me: false,
+                    text: format!("antes {n}"),
+                    timestamp: 1_700_000_000 + n,
+                    ..Default::default()
+                },
+                HistoryMessage {
+                    from_me: true,
+                    text: format!("respuesta {n}"),
+                    timestamp: 1_700_000_100 + n,
+                    ..Default::default()
+                },
             ],
             unread: 1,
         })
@@ -263,8 +286,12 @@ message_test!(the_phones_history_fills_chats_and_messages_but_no_counters, async
     // The limit holds: the two newest chats.
     assert_eq!((chats, messages), (2, 4));
     let chats = service.store().list_chats("ventas", 10, None).await.unwrap().items;
-    assert_eq!(chats.iter().map(|c| c.name.clone().unwrap()).collect::<Vec<_>>(), ["Contacto 2", "Contacto 1"]);
-    let page = centralita::store::MessagePage { chat_id: Some(chats[0].chat_id.clone()), ..Default::default() };
+    assert_eq!(
+        chats.iter().map(|c| c.name.clone().unwrap()).collect::<Vec<_>>(),
+        ["Contacto 2", "Contacto 1"]
+    );
+    let page =
+        centralita::store::MessagePage { chat_id: Some(chats[0].chat_id.clone()), ..Default::default() };
     let messages = service.store().list_messages("ventas", &page).await.unwrap().items;
     assert_eq!(text_of(&messages[0]), Some("respuesta 2"));
     assert!(messages[0].from_me && messages[0].direction == Direction::Out && messages[0].from_history);

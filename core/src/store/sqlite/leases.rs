@@ -79,6 +79,15 @@ impl LeaseStore for SqliteStore {
     }
 }
 
+/// Frees what a process left behind that was killed: whoever opens the file holds its lock, so no owner of a
+/// lease can still be alive, and nothing need be fenced.
+pub(super) fn release_all(conn: &Connection, now: Timestamp) -> Result<()> {
+    let past = now.minus(Duration::from_millis(1)).unix_ms();
+    let sql = "UPDATE leases SET owner = '', expiresAt = min(expiresAt, ?1) WHERE owner <> ''";
+    conn.execute(sql, [past]).db()?;
+    Ok(())
+}
+
 fn acquire(
     conn: &Connection,
     session: &str,

@@ -71,6 +71,7 @@ impl SqliteStore {
         let path = lock::canonical(path.as_ref())?;
         let lock = FileLock::take(&path)?;
         let conn = connection::open_for_writing(&path, &options)?;
+        leases::release_all(&conn, options.clock.now())?;
         let readers = Readers::start(&path, &options)?;
         Ok(Self {
             readers: Some(readers),
