@@ -1,4 +1,5 @@
 //! The example of the README: link a phone, answer `/ping`.
+#![allow(clippy::print_stdout)]
 
 use centralita::events::{EventKind, Filter};
 use centralita::service::WhatsAppService;

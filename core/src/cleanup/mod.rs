@@ -24,6 +24,7 @@ pub use options::CleanupOptions;
 pub use report::{HealthReport, MemoryReport, RoundReport, SessionHealth, SessionList, SessionMemory};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::RuntimeHandle;
 use crate::session_manager::{CleanupReport, SessionManager};
 use rounds::{Round, Worker};
 
@@ -66,7 +67,7 @@ impl CleanupService {
 
     /// Starts the rounds on `runtime`; does nothing if they run. The first of each kind comes after its interval, so
     /// that sessions that are being restored are not taken for abandoned ones.
-    pub fn start(&self, runtime: &tokio::runtime::Handle) {
+    pub fn start(&self, runtime: &RuntimeHandle) {
         let mut running = self.0.running();
         if running.as_ref().is_some_and(|running| !running.stop.is_cancelled()) {
             return;
@@ -75,7 +76,7 @@ impl CleanupService {
         for round in [Round::Cleanup, Round::HealthCheck] {
             let worker = self.0.worker.clone();
             let stop = new.stop.clone();
-            new.tasks.spawn_on(async move { repeat(&worker, round, &stop).await }, runtime);
+            new.tasks.spawn_on(async move { repeat(&worker, round, &stop).await }, runtime.tokio());
         }
         new.tasks.close();
         *running = Some(new);

@@ -48,7 +48,7 @@ impl World {
     }
 
     fn start(&self) {
-        self.service.start(&tokio::runtime::Handle::current());
+        self.service.start(&crate::runtime::RuntimeHandle::current().unwrap());
     }
 
     async fn event(&self, session: &str, event: StatusEvent) {

@@ -17,7 +17,7 @@ use whatsapp_rust::types::events::Subscription;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore_binary::JidExt;
 use whatsapp_rust::waproto::whatsapp as wa;
-use whatsapp_rust::{CacheConfig, Client, Jid, SendOptions};
+use whatsapp_rust::{CacheConfig, CacheEntryConfig, Client, Jid, SendOptions};
 
 use super::backend::SessionBackend;
 use super::content::{Outbound, write_content};
@@ -289,15 +289,18 @@ const ABANDON_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Accounts of bots and shops: a few chats at a time. The engine's defaults are for one session a process.
 fn cache_config() -> CacheConfig {
-    let mut config = CacheConfig::default();
-    config.chat_lanes_capacity = 32;
-    config.session_locks_capacity = 256;
-    config.group_distribution_locks_capacity = 64;
-    config.resend_rate_limiter_capacity = 256;
-    config.device_registry_cache.capacity = 512;
-    config.group_cache.capacity = 64;
-    config.lid_pn_cache.capacity = 10_000;
-    config
+    let defaults = CacheConfig::default();
+    let at_most = |entries: CacheEntryConfig, capacity: u64| CacheEntryConfig { capacity, ..entries };
+    CacheConfig {
+        chat_lanes_capacity: 32,
+        session_locks_capacity: 256,
+        group_distribution_locks_capacity: 64,
+        resend_rate_limiter_capacity: 256,
+        device_registry_cache: at_most(defaults.device_registry_cache.clone(), 512),
+        group_cache: at_most(defaults.group_cache.clone(), 64),
+        lid_pn_cache: at_most(defaults.lid_pn_cache.clone(), 10_000),
+        ..defaults
+    }
 }
 
 /// An error of the engine while it loaded or saved: the cause is in the auth state if it was ours.

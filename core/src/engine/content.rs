@@ -273,7 +273,6 @@ fn wire_key(key: &MessageKey, from_me: bool) -> wa::MessageKey {
         from_me: Some(from_me),
         id: Some(key.message_id.clone()),
         participant: (in_group && !from_me).then(|| key.sender.clone()),
-        ..Default::default()
     }
 }
 

@@ -124,7 +124,7 @@ impl SessionAuth {
 
     /// Reads values, in order.
     pub(crate) async fn get_many(&self, keys: &[AuthKey]) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>> {
-        let sealed = match self.from_read_ahead(keys) {
+        let sealed = match self.look_ahead(keys) {
             Some(found) => found,
             None => self.patiently(|| self.store.get_auth(&self.session, self.tenure, keys)).await?,
         };
@@ -277,7 +277,7 @@ impl SessionAuth {
         sealed.map(|value| self.unseal(&key, &value)).transpose()
     }
 
-    fn from_read_ahead(&self, keys: &[AuthKey]) -> Option<Vec<Option<Bytes>>> {
+    fn look_ahead(&self, keys: &[AuthKey]) -> Option<Vec<Option<Bytes>>> {
         let ahead = self.ahead();
         let entries = ahead.as_ref()?;
         if keys.iter().any(|key| NOT_READ_AHEAD.contains(&key.kind.as_str())) {

@@ -104,9 +104,10 @@ impl Transport for WebSocketTransport {
     }
 
     fn resource_report(&self) -> Option<TransportResourceReport> {
-        let mut report = TransportResourceReport::default();
-        report.read_buffer_bytes = Some(READ_BUFFER_BYTES as u64);
-        Some(report)
+        Some(TransportResourceReport {
+            read_buffer_bytes: Some(READ_BUFFER_BYTES as u64),
+            ..Default::default()
+        })
     }
 }
 

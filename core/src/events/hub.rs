@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, RwLock};
 
+use tokio_util::sync::CancellationToken;
+
 use super::Event;
 use super::subscription::{Closed, Offered, Queue, Subscription, SubscriptionOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,8 +23,9 @@ impl EventHub {
         Ok(Subscription::new(queue))
     }
 
-    /// Waits only for subscriptions that asked for it ([`Overflow::Wait`](super::Overflow::Wait)).
-    pub(crate) async fn publish(&self, event: Event) {
+    /// Waits only for subscriptions that asked for it ([`Overflow::Wait`](super::Overflow::Wait)), and for none once
+    /// `stop` is cancelled.
+    pub(crate) async fn publish(&self, event: Event, stop: &CancellationToken) {
         let event = Arc::new(event);
         let wanting: Vec<Arc<Queue>> = self
             .queues
@@ -42,7 +45,12 @@ impl EventHub {
                         gone = true;
                         break;
                     }
-                    Offered::Full => writable.await,
+                    Offered::Full => {
+                        if stop.run_until_cancelled(writable).await.is_none() {
+                            queue.drop_one();
+                            break;
+                        }
+                    }
                 }
             }
         }
@@ -77,6 +85,10 @@ mod tests {
         }
     }
 
+    async fn publish(hub: &EventHub, event: Event) {
+        hub.publish(event, &CancellationToken::new()).await;
+    }
+
     async fn take(subscription: &mut Subscription) -> Option<Arc<Event>> {
         subscription.next_within(std::time::Duration::from_secs(5)).await.unwrap()
     }
@@ -87,8 +99,8 @@ mod tests {
         let mut one = hub.subscribe(Filter::session("a").into()).unwrap();
         let mut all = hub.subscribe(SubscriptionOptions::default()).unwrap();
         for seq in 1..=3 {
-            hub.publish(event("a", seq)).await;
-            hub.publish(event("b", seq)).await;
+            publish(&hub, event("a", seq)).await;
+            publish(&hub, event("b", seq)).await;
         }
         hub.close();
         let mut seen = Vec::new();
@@ -108,7 +120,7 @@ mod tests {
         let hub = EventHub::default();
         let mut slow = hub.subscribe(SubscriptionOptions::default().capacity(2)).unwrap();
         for seq in 1..=5 {
-            hub.publish(event("a", seq)).await;
+            publish(&hub, event("a", seq)).await;
         }
         assert_eq!(take(&mut slow).await.unwrap().kind, EventKind::Lagged { dropped: 3 });
         assert_eq!(take(&mut slow).await.unwrap().seq, 4);
@@ -120,8 +132,8 @@ mod tests {
         let hub = EventHub::default();
         let options = SubscriptionOptions::default().capacity(1).overflow(Overflow::Close);
         let mut closing = hub.subscribe(options).unwrap();
-        hub.publish(event("a", 1)).await;
-        hub.publish(event("a", 2)).await;
+        publish(&hub, event("a", 1)).await;
+        publish(&hub, event("a", 2)).await;
         assert_eq!(take(&mut closing).await.unwrap().seq, 1);
         assert_eq!(closing.next().await.unwrap_err().kind(), ErrorKind::RateLimited);
     }
@@ -135,7 +147,7 @@ mod tests {
             let hub = Arc::clone(&hub);
             async move {
                 for seq in 1..=100 {
-                    hub.publish(event("a", seq)).await;
+                    publish(&hub, event("a", seq)).await;
                 }
             }
         });
@@ -146,12 +158,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stopping_session_waits_for_nobody_and_says_what_was_dropped() {
+        let hub = EventHub::default();
+        let options = SubscriptionOptions::default().capacity(1).overflow(Overflow::Wait);
+        let mut waiting = hub.subscribe(options).unwrap();
+        let stop = CancellationToken::new();
+        hub.publish(event("a", 1), &stop).await;
+        stop.cancel();
+        hub.publish(event("a", 2), &stop).await;
+        assert_eq!(take(&mut waiting).await.unwrap().kind, EventKind::Lagged { dropped: 1 });
+        assert_eq!(take(&mut waiting).await.unwrap().seq, 1);
+    }
+
+    #[tokio::test]
     async fn dropping_a_full_waiting_subscription_frees_the_publisher() {
         let hub = Arc::new(EventHub::default());
         let options = SubscriptionOptions::default().capacity(1).overflow(Overflow::Wait);
         let waiting = hub.subscribe(options).unwrap();
-        hub.publish(event("a", 1)).await;
-        let mut publisher = Box::pin(hub.publish(event("a", 2)));
+        publish(&hub, event("a", 1)).await;
+        let mut publisher = Box::pin(publish(&hub, event("a", 2)));
         assert!(futures::poll!(&mut publisher).is_pending());
         drop(waiting);
         publisher.await;

@@ -3,6 +3,7 @@
 //! Messages are stored whether or not anybody subscribes: an event that is dropped here is not lost there.
 
 mod hub;
+mod pump;
 mod subscription;
 
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::session::status::Status;
 use crate::store::{MessageKey, StatusDetail, StoredMessage};
 
 pub(crate) use hub::EventHub;
+pub(crate) use pump::EventPump;
 pub use subscription::{Filter, Overflow, Subscription, SubscriptionOptions};
 
 /// One event of one session.

@@ -156,6 +156,12 @@ impl Queue {
         Offered::Taken
     }
 
+    /// Counts an event that could not be queued.
+    pub(super) fn drop_one(&self) {
+        self.state().dropped += 1;
+        self.readable.notify_one();
+    }
+
     pub(super) fn close(&self, why: Closed) {
         self.state().closed.get_or_insert(why);
         self.readable.notify_one();

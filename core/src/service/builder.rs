@@ -151,7 +151,7 @@ impl WhatsAppServiceBuilder {
             manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
             connecting: Semaphore::new(self.options.connect_concurrency),
             version: OnceCell::new(),
-            events: EventHub::default(),
+            events: Arc::new(EventHub::default()),
             options: self.options,
             store,
             vault,

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::builder::{HEARTBEAT_PATIENCE, WhatsAppServiceBuilder};
 use super::restore::{self, RestoreProgress, RestoreReport};
 use super::session_handle::Session;
-use crate::cleanup::MemoryProbe;
+use crate::cleanup::{CleanupOptions, CleanupService, MemoryProbe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, Subscription, SubscriptionOptions};
 use crate::lease::Acquisition;
@@ -69,6 +69,15 @@ impl WhatsAppService {
     /// The session records: the seed's `SessionManager`, on the same store and vault.
     pub fn manager(&self) -> &SessionManager {
         &self.inner.context.manager
+    }
+
+    /// The automatic cleanup and health checks of this service's sessions, started. It ends when it is stopped or its
+    /// last clone is dropped; keep it as long as the service runs. `Invalid` if an option is out of its range.
+    pub fn start_cleanup(&self, options: CleanupOptions) -> Result<CleanupService> {
+        let cleanup = CleanupService::new(self.manager().clone(), Arc::new(self.clone()), options)
+            .map_err(|error| error.during("start_cleanup"))?;
+        cleanup.start(&self.inner.context.runtime);
+        Ok(cleanup)
     }
 
     /// The store.
@@ -290,12 +299,16 @@ async fn run_guarded(live: Arc<LiveSession>) {
     loop {
         match runtime.spawn(supervise(Arc::clone(&live))).await {
             Ok(ended) => {
+                if live.stop.is_cancelled() {
+                    // Whoever stops a session may shut the service down next, and with it the subscriptions.
+                    live.flush_events().await;
+                }
                 live.set_ended(ended);
                 return;
             }
             Err(_) => {
                 tracing::error!(session = %live.id, "the supervisor of a session panicked; it is started anew");
-                live.publish(EventKind::Panicked).await;
+                live.publish(EventKind::Panicked);
                 let pause = live.context.clock.sleep(live.context.options.reconnect_max.min(PANIC_PAUSE));
                 if live.stop.run_until_cancelled(pause).await.is_none() {
                     let message = "the session had panicked before it was stopped".to_owned();

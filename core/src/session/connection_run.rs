@@ -77,7 +77,7 @@ impl<'a> ConnectionRun<'a> {
             Ok(Left::Ended(said)) => self.after_end(said, back_off).await,
             Ok(Left::Panicked) => {
                 tracing::error!(session = %live.id, "a task of the engine panicked; the session is built anew");
-                live.publish(EventKind::Panicked).await;
+                live.publish(EventKind::Panicked);
                 self.connection.abandon().await;
                 Next::Rebuild(self.pause_after_loss(back_off, "a task of the engine panicked").await)
             }
@@ -197,29 +197,28 @@ impl<'a> ConnectionRun<'a> {
                 let expires_at = live.context.clock.now().plus(valid_for);
                 live.set_link(LinkStep::Qr { code: QrCode::new(&code)?, expires_at });
                 live.apply_status(StatusEvent::CodeReady, coded(&code, None)).await?;
-                live.publish(EventKind::Code(LinkCode::Qr { text: code, expires_at })).await;
+                live.publish(EventKind::Code(LinkCode::Qr { text: code, expires_at }));
             }
             EngineEvent::PairCode { code, valid_for } => {
                 let expires_at = live.context.clock.now().plus(valid_for);
                 live.set_link(LinkStep::PairCode { code: Secret::new(&code), expires_at });
                 let detail = StatusDetail::PairCode { expires_at };
                 live.apply_status(StatusEvent::CodeReady, coded(&code, Some(detail))).await?;
-                live.publish(EventKind::Code(LinkCode::PairCode { code, expires_at })).await;
+                live.publish(EventKind::Code(LinkCode::PairCode { code, expires_at }));
             }
             EngineEvent::PasskeyChallenge { request_options_json } => {
                 let secret = Secret::new(&request_options_json);
                 live.set_link(LinkStep::PasskeyChallenge { request_options_json: secret });
                 let update = detailed(StatusDetail::PasskeyRequired);
                 live.apply_status(StatusEvent::CodeReady, update).await?;
-                live.publish(EventKind::Code(LinkCode::PasskeyChallenge { request_options_json })).await;
+                live.publish(EventKind::Code(LinkCode::PasskeyChallenge { request_options_json }));
             }
             EngineEvent::PasskeyConfirmation { code, shown } => {
                 live.set_link(LinkStep::PasskeyConfirmation {
                     code: Secret::new(&code),
                     must_compare: shown,
                 });
-                live.publish(EventKind::Code(LinkCode::PasskeyConfirmation { code, must_compare: shown }))
-                    .await;
+                live.publish(EventKind::Code(LinkCode::PasskeyConfirmation { code, must_compare: shown }));
             }
             EngineEvent::PasskeyRefused | EngineEvent::PairRefused => {
                 self.link_failed(

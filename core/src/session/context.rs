@@ -21,7 +21,7 @@ pub(crate) struct SessionContext {
     pub(crate) vault: Vault,
     pub(crate) clock: SharedClock,
     pub(crate) options: ServiceOptions,
-    pub(crate) events: EventHub,
+    pub(crate) events: Arc<EventHub>,
     pub(crate) leases: LeaseKeeper,
     pub(crate) manager: SessionManager,
     pub(crate) runtime: RuntimeHandle,

@@ -47,17 +47,19 @@ async fn store_and_publish(
     }
     if !messages.is_empty() {
         let names = direct_chat_names(&messages);
+        // An attempt that failed may have stored some all the same; the next then takes them for redeliveries.
+        let mut unsure = false;
         let recorded = until_available(
             &context.clock,
             closed,
-            |_| {},
+            |_| unsure = true,
             || context.store.record_messages(&live.id, &messages, &names, context.clock.now()),
         )
         .await?;
         for (message, new) in messages.into_iter().zip(recorded.inserted) {
-            // A redelivery was published when it came first.
-            if new {
-                live.publish(EventKind::Message(Box::new(message))).await;
+            // A redelivery was published when it came first. In doubt twice is better than never.
+            if new || unsure {
+                live.publish_inbound(EventKind::Message(Box::new(message))).await;
             }
         }
     }
@@ -70,7 +72,7 @@ async fn store_and_publish(
         )
         .await?;
         for message in changed.into_iter().flatten() {
-            live.publish(EventKind::MessageChanged(Box::new(message))).await;
+            live.publish(EventKind::MessageChanged(Box::new(message)));
         }
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! The state of a running session that its supervisor and its users share.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::link::{LinkStep, LinkStream};
 use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::{Event, EventKind};
+use crate::events::{EventKind, EventPump};
 use crate::session_manager::StatusUpdate;
 use crate::store::MessageKey;
 use crate::store::patience::until_available;
@@ -51,7 +50,7 @@ pub(crate) struct LiveSession {
     status: watch::Sender<Status>,
     ended: watch::Sender<Option<Ended>>,
     own_jid: Mutex<String>,
-    seq: AtomicU64,
+    events: EventPump,
     sends: Mutex<Sends>,
 }
 
@@ -70,10 +69,19 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 impl LiveSession {
     pub(crate) fn new(id: &str, context: Arc<SessionContext>, status: Status, stands_by: bool) -> Self {
+        let stop = context.stop.child_token();
+        let events = EventPump::start(
+            id,
+            Arc::clone(&context.clock),
+            Arc::clone(&context.events),
+            stop.clone(),
+            context.runtime.tokio(),
+        );
         Self {
             id: id.to_owned(),
-            stop: context.stop.child_token(),
+            stop,
             context,
+            events,
             wake: Notify::new(),
             stands_by,
             goal: Mutex::new(Goal::Run),
@@ -83,7 +91,6 @@ impl LiveSession {
             status: watch::Sender::new(status),
             ended: watch::Sender::new(None),
             own_jid: Mutex::default(),
-            seq: AtomicU64::new(0),
             sends: Mutex::default(),
         }
     }
@@ -224,14 +231,19 @@ impl LiveSession {
         *lock(&self.own_jid) = jid.to_owned();
     }
 
-    pub(crate) async fn publish(&self, kind: EventKind) {
-        let event = Event {
-            seq: self.seq.fetch_add(1, Ordering::Relaxed) + 1,
-            session_id: self.id.clone(),
-            at: self.context.clock.now(),
-            kind,
-        };
-        self.context.events.publish(event).await;
+    /// Publishes; never waits for a subscriber.
+    pub(crate) fn publish(&self, kind: EventKind) {
+        self.events.publish(kind);
+    }
+
+    /// Publishes something received: here, and only here, a slow subscriber holds a session up.
+    pub(crate) async fn publish_inbound(&self, kind: EventKind) {
+        self.events.publish_inbound(kind).await;
+    }
+
+    /// Waits until all that was published is with the subscriptions.
+    pub(crate) async fn flush_events(&self) {
+        self.events.flush().await;
     }
 
     /// Moves the status by the transition table and tells everybody. Waits while the store is away, except at
@@ -254,7 +266,7 @@ impl LiveSession {
             tracing::warn!(session = %self.id, %error, ?event, "the status could not be written");
         })?;
         self.status.send_replace(record.status);
-        self.publish(EventKind::Status { status: record.status, detail }).await;
+        self.publish(EventKind::Status { status: record.status, detail });
         Ok(())
     }
 

@@ -160,7 +160,7 @@ impl Send {
         let (outbound, change) = match prepared {
             Prepared::Done(sent) => return Ok(sent),
             Prepared::Refused => return Err(refused_before()),
-            Prepared::ToSend { outbound, change } => (outbound, change),
+            Prepared::ToSend(to_send) => (to_send.outbound, to_send.change),
         };
         let acknowledged = self.live.expect_ack(&key);
         let written = tokio::select! {
@@ -242,16 +242,16 @@ impl Send {
                 }
                 let content = MessageKind::Text { text: text.clone(), quoted: None };
                 let change = MessageChange::Edited { content, at: self.live.context.clock.now() };
-                return Ok(Prepared::ToSend {
-                    outbound: Outbound::Edit { target: target.clone(), text },
-                    change: Some((target, change)),
-                });
+                return Ok(Prepared::to_send(
+                    Outbound::Edit { target: target.clone(), text },
+                    Some((target, change)),
+                ));
             }
             Body::Revoke { target } => {
                 let from_me = &target.sender == own;
                 let change = MessageChange::Revoked { at: self.live.context.clock.now() };
                 let outbound = Outbound::Revoke { target: target.clone(), from_me };
-                return Ok(Prepared::ToSend { outbound, change: Some((target, change)) });
+                return Ok(Prepared::to_send(outbound, Some((target, change))));
             }
         };
         let message = StoredMessage::new(key.clone(), Direction::Out, timestamp, content);
@@ -286,7 +286,7 @@ impl Send {
                 }
             }
         }
-        Ok(Prepared::ToSend { outbound, change: None })
+        Ok(Prepared::to_send(outbound, None))
     }
 
     async fn stored(&self, key: &MessageKey) -> Result<Option<StoredMessage>> {
@@ -339,7 +339,7 @@ impl Send {
         .await?;
         let message = changed.into_iter().next().flatten();
         if let Some(message) = &message {
-            self.live.publish(EventKind::MessageChanged(Box::new(message.clone()))).await;
+            self.live.publish(EventKind::MessageChanged(Box::new(message.clone())));
         }
         Ok(message)
     }
@@ -348,7 +348,19 @@ impl Send {
 enum Prepared {
     Done(SentMessage),
     Refused,
-    ToSend { outbound: Outbound, change: Option<(MessageKey, MessageChange)> },
+    ToSend(Box<ToSend>),
+}
+
+struct ToSend {
+    outbound: Outbound,
+    /// What changes in the store once WhatsApp has accepted it.
+    change: Option<(MessageKey, MessageChange)>,
+}
+
+impl Prepared {
+    fn to_send(outbound: Outbound, change: Option<(MessageKey, MessageChange)>) -> Self {
+        Self::ToSend(Box::new(ToSend { outbound, change }))
+    }
 }
 
 fn refused(code: &str) -> Error {

@@ -138,7 +138,7 @@ async fn stopped(live: &LiveSession, held: &HeldLease) -> Result<()> {
 pub(super) async fn lost_lease(live: &LiveSession) -> Error {
     // The new owner writes the record from now on; here only the subscribers hear of it.
     let status = Status::Disconnected;
-    live.publish(EventKind::Status { status, detail: Some(StatusDetail::OwnedElsewhere) }).await;
+    live.publish(EventKind::Status { status, detail: Some(StatusDetail::OwnedElsewhere) });
     Error::new(ErrorKind::Conflict, "another instance took the session over; nothing more is written here")
         .of_session(&live.id)
 }

@@ -40,11 +40,11 @@ pub(super) async fn take_updates(
                 }
             }
             EngineEvent::Typing { chat, sender, composing } => {
-                live.publish(EventKind::Typing { chat_id: chat, sender, composing }).await;
+                live.publish(EventKind::Typing { chat_id: chat, sender, composing });
             }
             EngineEvent::Presence { contact, available, last_seen_s } => {
                 let last_seen = last_seen_s.map(Timestamp::from_unix_s);
-                live.publish(EventKind::Presence { contact, available, last_seen }).await;
+                live.publish(EventKind::Presence { contact, available, last_seen });
             }
             EngineEvent::ContactName { chat, name } => {
                 let patch =
@@ -52,7 +52,7 @@ pub(super) async fn take_updates(
                 rename_chat(live, patch).await?;
             }
             EngineEvent::History(history) => take_history(live, &history).await?,
-            EngineEvent::Undecryptable => live.publish(EventKind::Undecryptable).await,
+            EngineEvent::Undecryptable => live.publish(EventKind::Undecryptable),
             _ => {}
         }
     }
@@ -100,7 +100,7 @@ async fn apply_changes(live: &LiveSession, changes: &[(MessageKey, MessageChange
     )
     .await?;
     for message in changed.into_iter().flatten() {
-        live.publish(EventKind::MessageChanged(Box::new(message))).await;
+        live.publish(EventKind::MessageChanged(Box::new(message)));
     }
     Ok(())
 }
@@ -165,7 +165,7 @@ async fn take_history(live: &LiveSession, history: &Blob) -> Result<()> {
         .await?;
         messages += recorded.inserted.iter().filter(|new| **new).count() as u64;
     }
-    live.publish(EventKind::History { chats: batch.chats.len() as u64, messages }).await;
+    live.publish(EventKind::History { chats: batch.chats.len() as u64, messages });
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::session::status::Status;
 
 /// One session as the seed's `sessions` collection keeps it. In JSON and MongoDB the fields have the seed's
 /// camelCase names; dates are MongoDB dates there and RFC 3339 strings in JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SessionRecord {
@@ -57,6 +57,25 @@ pub struct SessionRecord {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl std::fmt::Debug for SessionRecord {
+    /// Without the code, the number and the name.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionRecord")
+            .field("session_id", &self.session_id)
+            .field("status", &self.status)
+            .field("status_detail", &self.status_detail)
+            .field("is_connected", &self.is_connected)
+            .field("is_active", &self.is_active)
+            .field("connection_attempts", &self.connection_attempts)
+            .field("messages_sent", &self.messages_sent)
+            .field("messages_received", &self.messages_received)
+            .field("total_chats", &self.total_chats)
+            .field("last_activity", &self.last_activity)
+            .field("updated_at", &self.updated_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SessionRecord {

@@ -209,7 +209,7 @@ mod tests {
         let ring = KeyRing::open_or_create(&path).unwrap();
         let old = ids(&ring)[0].to_owned();
         let new = KeyRing::generate("new", SystemClock::shared()).unwrap();
-        ring.add(new).unwrap().with_primary("new").unwrap().save(&path).unwrap();
+        ring.with_keys(new).unwrap().with_primary("new").unwrap().save(&path).unwrap();
         assert_eq!(ids(&KeyRing::open_or_create(&path).unwrap()), ["new", &old]);
     }
 

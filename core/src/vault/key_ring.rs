@@ -19,7 +19,7 @@ struct MasterKey {
 
 /// Named 256-bit master keys in order. The first is the primary: it wraps; the others only unwrap.
 ///
-/// Rotation: [`add`](KeyRing::add) a new key on every instance, then make it primary
+/// Rotation: [`with_keys`](KeyRing::with_keys) a new key on every instance, then make it primary
 /// ([`with_primary`](KeyRing::with_primary)) on every instance, run [`rewrap`](super::rewrap()) until its
 /// report says that nothing is left, then [`retire`](KeyRing::retire) the old one.
 pub struct KeyRing {
@@ -90,7 +90,7 @@ impl KeyRing {
     }
 
     /// Appends the keys of another ring: they open, and seal only once made primary.
-    pub fn add(mut self, other: KeyRing) -> Result<Self> {
+    pub fn with_keys(mut self, other: KeyRing) -> Result<Self> {
         for key in other.keys {
             if self.key(&key.id).is_some() {
                 return Err(invalid(format!("the ring has a key {:?} already; choose another id", key.id)));
@@ -217,7 +217,7 @@ mod tests {
         let clock = ManualClock::new().shared();
         let mut rings = ids.split(' ').map(|id| KeyRing::generate(id, clock.clone()).unwrap());
         let first = rings.next().unwrap();
-        rings.fold(first, |ring, other| ring.add(other).unwrap())
+        rings.fold(first, |ring, other| ring.with_keys(other).unwrap())
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn refuses_what_would_lose_a_key() {
-        let twice = ring("a").add(ring("a")).unwrap_err();
+        let twice = ring("a").with_keys(ring("a")).unwrap_err();
         assert!(twice.message().contains("already"));
         assert!(ring("a").with_primary("b").is_err());
         assert!(ring("a").retire("b").is_err());
@@ -311,7 +311,8 @@ mod tests {
         let wrapped = old.wrap(b"ventas", &[9; 32]).await.unwrap();
         assert!(old.is_current(&wrapped));
 
-        let both = old.add(KeyRing::generate("new", clock).unwrap()).unwrap().with_primary("new").unwrap();
+        let both =
+            old.with_keys(KeyRing::generate("new", clock).unwrap()).unwrap().with_primary("new").unwrap();
         assert!(!both.is_current(&wrapped));
         let data_key = both.unwrap(b"ventas", &wrapped).await.unwrap();
         assert_eq!(*data_key, [9; 32]);

@@ -54,6 +54,12 @@ impl Place {
         Self { kind, database: format!("e2e_{name}"), folder, memory: Arc::new(MemoryStore::new()) }
     }
 
+    /// The store of a memory place, with its switches.
+    pub fn memory(&self) -> &MemoryStore {
+        assert_eq!(self.kind, StoreKind::Memory);
+        &self.memory
+    }
+
     /// The file of an SQLite place.
     pub fn sqlite_file(&self) -> std::path::PathBuf {
         self.folder.path().join("centralita.db")

@@ -76,7 +76,7 @@ pub fn qr_from_terminal(lines: &[String]) -> Option<String> {
     // Both halves of each character; whether a block is ink or paper depends on the terminal: try both.
     let lit = |x: usize, y: usize| {
         let c = drawn.get(y / 2).and_then(|row| row.get(x)).copied().unwrap_or(' ');
-        c == '█' || (c == '▀' && y % 2 == 0) || (c == '▄' && y % 2 == 1)
+        c == '█' || (c == '▀' && y.is_multiple_of(2)) || (c == '▄' && !y.is_multiple_of(2))
     };
     const SCALE: usize = 4;
     const MARGIN: usize = 4;

@@ -1,4 +1,5 @@
 //! Bad input gets a typed error that says what to do, and nothing is changed.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use centralita::error::ErrorKind;
 use centralita::service::WhatsAppService;
@@ -196,6 +197,55 @@ bad_input_test!(a_malformed_document_hurts_no_other_session, async {
     let listed = service.manager().get_active_sessions(&Default::default()).await.unwrap();
     assert_eq!(listed.malformed, ["rota"]);
     assert_eq!(listed.items.len(), 1);
+    shut_down(service).await;
+});
+
+bad_input_test!(malformed_keys_credentials_and_messages_hurt_no_other_session, async {
+    use mongodb::bson::{Document, doc};
+    let world = World::new(StoreKind::Mongo).await;
+    let service = world.service().await;
+    let other_phone = world.stand_in.add_phone(Default::default()).unwrap();
+    let other = service.create_session("soporte").await.unwrap();
+    scan_first_qr(&other, &other_phone).await;
+    other.wait_connected(PATIENCE).await.unwrap();
+    let mut events = all_events(&service, "ventas");
+    let (session, _) = world.link(&service, "ventas").await;
+    world.contact.send_text(&world.phone.phone_number(), "hola").await.unwrap();
+    text_event(&mut events, "hola").await;
+    session.stop().await.unwrap();
+    let client = mongodb::Client::with_uri_str(world.place.mongo_uri()).await.unwrap();
+    let database = client.default_database().unwrap();
+    for (collection, filter, field) in [
+        ("authkeys", doc! {"sessionId": "ventas", "type": "session"}, "value"),
+        ("authstates", doc! {"sessionId": "ventas"}, "creds"),
+    ] {
+        let documents = database.collection::<Document>(collection);
+        let before = documents.find_one(filter.clone()).await.unwrap().expect("there is one");
+        documents
+            .update_one(doc! {"_id": before.get("_id")}, doc! {"$set": {field: "no longer what it was"}})
+            .await
+            .unwrap();
+        let session = service.start_session("ventas").await.unwrap();
+        let error = session.wait_connected(PATIENCE).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Crypto), "{collection}: {error}");
+        record_where(&session, "the error", |r| r.status == Status::Error).await;
+        assert!(other.is_connected());
+        documents.replace_one(doc! {"_id": before.get("_id")}, before.clone()).await.unwrap();
+    }
+    // Mended, it goes on where it was.
+    let session = service.start_session("ventas").await.unwrap();
+    session.wait_connected(PATIENCE).await.unwrap();
+
+    let messages = database.collection::<Document>("messages");
+    messages
+        .insert_one(doc! {"_id": "broken", "sessionId": "ventas", "chatId": 17, "timestamp": "yesterday"})
+        .await
+        .unwrap();
+    let page = service.store().list_messages("ventas", &Default::default()).await.unwrap();
+    assert_eq!(page.items.iter().filter_map(text_of).collect::<Vec<_>>(), ["hola"]);
+    world.contact.send_text(&world.phone.phone_number(), "sigue").await.unwrap();
+    text_event(&mut events, "sigue").await;
+    assert_eq!(world.phone.devices().len(), 1);
     shut_down(service).await;
 });
 

@@ -1,5 +1,6 @@
 //! The README's example, run as a newcomer would: scan what the terminal shows, ask, be answered, pull the plug,
 //! start again.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Every row of the table of what follows when a connection ends (DESIGN.md, "A session's life").
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::time::Duration;
 

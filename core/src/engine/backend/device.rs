@@ -34,8 +34,6 @@ impl DeviceStore for SessionBackend {
     }
 
     async fn resource_report(&self) -> StorageResourceReport {
-        let mut report = StorageResourceReport::default();
-        report.memory_bytes = Some(0);
-        report
+        StorageResourceReport { memory_bytes: Some(0), ..Default::default() }
     }
 }
