@@ -106,7 +106,9 @@ async fn check_store(kind: &str, place: &str) {
             let record = stored_session(&*store, &name).await;
             assert_eq!((record.messages_received, record.total_chats), (received, chats));
         }
-        assert_eq!(store.get_lease("s0").await.unwrap().unwrap().owner, "writer");
+        // The killed writer's, or free at once where only one process can have the store open.
+        let lease = store.get_lease("s0").await.unwrap().unwrap();
+        assert!(lease.owner == "writer" || lease.owner.is_empty(), "{lease:?}");
         store.close().await.unwrap();
     }
     println!("{kind}: {} acknowledged writes, {KILLS} kills, none lost", acknowledged.len());

@@ -90,7 +90,7 @@ impl EngineConnection {
         let build = Client::builder()
             .with_runtime(EngineExecutor::new(runtime, ended.clone()))
             .with_persistence_manager(device)
-            .with_transport_factory(sockets)
+            .with_transport_factory(sockets.cut_by(auth.cut()))
             .with_http_client(EngineHttp::default())
             // Without it every session fetches the version over HTTPS, and none connects if that is down.
             .with_version_override(settings.version)

@@ -34,6 +34,9 @@ pub(crate) struct SessionAuth {
     store: Arc<dyn Store>,
     vault: SessionVault,
     clock: SharedClock,
+    /// Cuts the socket, always before `closed`: an engine whose store errs refuses the message at hand, and a
+    /// refusal that reached WhatsApp would be the end of that message.
+    cut: CancellationToken,
     closed: CancellationToken,
     failure: OnceLock<Arc<Error>>,
     waiting_since: watch::Sender<Option<Duration>>,
@@ -72,6 +75,7 @@ impl SessionAuth {
             store,
             vault,
             clock,
+            cut: CancellationToken::new(),
             closed: CancellationToken::new(),
             failure: OnceLock::new(),
             waiting_since: watch::Sender::new(None),
@@ -94,7 +98,13 @@ impl SessionAuth {
 
     /// Ends every call, present and future, with an error: nothing is written any more.
     pub(crate) fn close(&self) {
+        self.cut.cancel();
         self.closed.cancel();
+    }
+
+    /// Cancelled when nothing may be sent to WhatsApp any more.
+    pub(crate) fn cut(&self) -> CancellationToken {
+        self.cut.clone()
     }
 
     /// Completes once the state can no longer be used: closed, or failed for good.
@@ -324,7 +334,7 @@ impl SessionAuth {
         if self.failure.set(Arc::new(error)).is_ok() {
             tracing::warn!(session = %self.session, error = %copy, "the auth state cannot be used any more");
         }
-        self.closed.cancel();
+        self.close();
         copy
     }
 

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+use tokio_util::sync::CancellationToken;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::wacore::net::{
     DisconnectReason, Transport, TransportEvent, TransportFactory, WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL,
@@ -39,6 +40,7 @@ pub(crate) struct SocketFactory {
     url: Arc<str>,
     tls: Arc<rustls::ClientConfig>,
     runtime: Handle,
+    cut: CancellationToken,
 }
 
 impl SocketFactory {
@@ -48,7 +50,13 @@ impl SocketFactory {
         if stand_in_url.is_some() {
             admit_address(url)?;
         }
-        Ok(Self { url: url.into(), tls: Arc::new(tls_config()?), runtime })
+        let cut = CancellationToken::new();
+        Ok(Self { url: url.into(), tls: Arc::new(tls_config()?), runtime, cut })
+    }
+
+    /// For a session whose sockets are cut by this token: from then on nothing is written to them.
+    pub(crate) fn cut_by(&self, cut: CancellationToken) -> Self {
+        Self { cut, ..self.clone() }
     }
 }
 
@@ -74,11 +82,15 @@ impl TransportFactory for SocketFactory {
         // The first event of a fresh channel: it cannot be full.
         events.try_send(TransportEvent::Connected)?;
         let reader = self.runtime.spawn(read_frames(stream, events)).abort_handle();
-        Ok((Arc::new(WebSocketTransport { sink: Mutex::new(Some(sink)), reader }), receiver))
+        Ok((
+            Arc::new(WebSocketTransport { cut: self.cut.clone(), sink: Mutex::new(Some(sink)), reader }),
+            receiver,
+        ))
     }
 }
 
 struct WebSocketTransport {
+    cut: CancellationToken,
     sink: Mutex<Option<SplitSink<Socket, Message>>>,
     reader: tokio::task::AbortHandle,
 }
@@ -86,6 +98,9 @@ struct WebSocketTransport {
 #[async_trait]
 impl Transport for WebSocketTransport {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        if self.cut.is_cancelled() {
+            return Err(anyhow::anyhow!("the socket is cut"));
+        }
         let mut sink = self.sink.lock().await;
         let sink = sink.as_mut().ok_or_else(|| anyhow::anyhow!("the socket is closed"))?;
         sink.send(Message::Binary(data)).await?;

@@ -43,6 +43,8 @@ pub enum Acquired {
 }
 
 /// Leases with a generation and a fence, one per session.
+///
+/// A store that only one process can have open frees all leases when it is opened: their owners are gone.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Tries to become the owner for `duration`. Atomic: of two callers at once, one gets it.

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use centralita::clock::SystemClock;
 use centralita::session::Outgoing;
@@ -76,15 +76,15 @@ fn assert_clean(what: &str, dump: &[u8], secrets: &HashSet<&[u8]>, words: &[&str
 
 /// A life with messages both ways, one to one and in a group, a stop and a restart. Returns the logs at debug.
 async fn live(world: &World) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let logs = Logs::default();
-    let sink = logs.clone();
+    static LOGS: LazyLock<Logs> = LazyLock::new(Logs::default);
+    let sink = LOGS.clone();
     let subscriber = tracing_subscriber::fmt()
         // Everything but the simulated server, which knows the phones.
         .with_env_filter("debug,centralita_stand_in=off")
         .with_ansi(false)
         .with_writer(move || sink.clone())
         .finish();
-    // Both tests run in one process: whichever comes first gets the logs of both.
+    // Both tests run in one process, and a process has one subscriber: whichever comes first installs it.
     drop(tracing::subscriber::set_global_default(subscriber));
     let group =
         world.stand_in.create_group(&world.contact, "Equipo", &[&world.phone.phone_number()]).unwrap();
@@ -110,7 +110,7 @@ async fn live(world: &World) -> (Vec<u8>, Vec<Vec<u8>>) {
     let secrets = opened_secrets(store.as_ref()).await;
     store.close().await.unwrap();
     assert!(secrets.len() > 30, "credentials, pre-keys, sessions");
-    let logs = logs.0.lock().unwrap().clone();
+    let logs = LOGS.0.lock().unwrap().clone();
     (logs, secrets)
 }
 
