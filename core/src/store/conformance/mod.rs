@@ -1,17 +1,30 @@
 //! The suite that every [`Store`] must pass. Run it on yours:
 //!
-//! ```ignore
-//! struct MyHarness { /* where the data of one test is */ }
+//! ```
+//! use std::sync::Arc;
+//!
+//! use centralita::store::conformance::Harness;
+//! use centralita::store::{MemoryStore, Store};
+//!
+//! /// Where the data of one test is; here it is a store of this crate that plays yours.
+//! struct MyHarness(Arc<MemoryStore>);
+//!
+//! impl MyHarness {
+//!     async fn fresh() -> Self {
+//!         Self(Arc::new(MemoryStore::new()))
+//!     }
+//! }
 //!
 //! #[async_trait::async_trait]
-//! impl centralita::store::conformance::Harness for MyHarness {
-//!     async fn open(&self) -> std::sync::Arc<dyn centralita::store::Store> {
-//!         std::sync::Arc::new(MyStore::open(&self.place).await.unwrap())
+//! impl Harness for MyHarness {
+//!     async fn open(&self) -> Arc<dyn Store> {
+//!         Arc::clone(&self.0) as Arc<dyn Store>
 //!     }
 //! }
 //!
 //! // One `#[tokio::test]` for each rule, in a module `my_store`. The expression is evaluated for each, and may await.
 //! centralita::store_conformance!(my_store, MyHarness::fresh().await);
+//! # fn main() {}
 //! ```
 //!
 //! The crate that invokes the macro needs `tokio` with `macros` and `rt-multi-thread`. Each rule is also a plain
