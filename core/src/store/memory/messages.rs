@@ -9,9 +9,9 @@ use super::{Data, MemoryStore, check_limit, read_cursor, write_cursor};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::message::{
-    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage, MessageStore, Recorded,
-    StoredMessage,
+    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessagePage, MessageStore, Recorded, StoredMessage,
 };
+use crate::store::rules::apply_change;
 use crate::store::session::Page;
 
 /// The most that a page of messages or chats holds.
@@ -55,24 +55,6 @@ impl Data {
     }
 }
 
-fn change(message: &mut StoredMessage, change: &MessageChange) {
-    match change {
-        MessageChange::Status(status) => message.status = message.status.max(*status),
-        MessageChange::Edited { content, at } => {
-            if message.revoked_at.is_none() && message.edited_at.is_none_or(|before| before < *at) {
-                message.content = content.clone();
-                message.edited_at = Some(*at);
-            }
-        }
-        MessageChange::Revoked { at } => {
-            // Whatever the order of an edit and the revocation, the same remains.
-            message.content = MessageKind::Other { name: "revoked".to_owned() };
-            message.edited_at = None;
-            message.revoked_at = Some(message.revoked_at.map_or(*at, |before| before.min(*at)));
-        }
-    }
-}
-
 #[async_trait]
 impl MessageStore for MemoryStore {
     async fn record_messages(
@@ -110,7 +92,7 @@ impl MessageStore for MemoryStore {
         let mut messages = data.messages.get_mut(session);
         for (key, wanted) in changes {
             if let Some(message) = messages.as_mut().and_then(|messages| messages.get_mut(key)) {
-                change(message, wanted);
+                apply_change(message, wanted);
             }
         }
         Ok(changes.iter().map(|(key, _)| messages.as_ref()?.get(key).cloned()).collect())
@@ -207,6 +189,7 @@ impl MessageStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::message::MessageKind;
     use crate::store::{MessageStatus, SessionPatch, SessionRecord, SessionStore};
 
     const NOW: Timestamp = Timestamp::from_unix_s(1_000);

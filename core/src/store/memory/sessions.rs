@@ -8,49 +8,10 @@ use super::{MemoryStore, check_limit, read_cursor, write_cursor};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::session::status::Status;
+use crate::store::rules::apply_patch;
 use crate::store::session::{
-    Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
+    Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
 };
-
-fn set<T: Clone>(field: &mut T, change: &Option<T>) {
-    if let Some(value) = change {
-        field.clone_from(value);
-    }
-}
-
-fn count(field: u64, change: Option<Counter>) -> u64 {
-    match change {
-        None => field,
-        Some(Counter::Set(value)) => value,
-        Some(Counter::Add(more)) => field.saturating_add(more),
-    }
-}
-
-fn apply(record: &mut SessionRecord, patch: &SessionPatch, now: Timestamp) {
-    set(&mut record.name, &patch.name);
-    set(&mut record.phone, &patch.phone);
-    set(&mut record.is_connected, &patch.is_connected);
-    record.last_activity = record.last_activity.max(patch.last_activity.unwrap_or(record.last_activity));
-    set(&mut record.qr_code, &patch.qr_code);
-    set(&mut record.status, &patch.status);
-    set(&mut record.status_detail, &patch.status_detail);
-    let attempts = count(record.connection_attempts.into(), patch.connection_attempts);
-    record.connection_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-    if patch.last_connection_attempt.is_some() {
-        record.last_connection_attempt = patch.last_connection_attempt;
-    }
-    set(&mut record.last_disconnect_reason, &patch.last_disconnect_reason);
-    record.messages_sent = count(record.messages_sent, patch.messages_sent);
-    record.messages_received = count(record.messages_received, patch.messages_received);
-    set(&mut record.total_chats, &patch.total_chats);
-    set(&mut record.memory_usage, &patch.memory_usage);
-    set(&mut record.last_health_check, &patch.last_health_check);
-    set(&mut record.is_active, &patch.is_active);
-    set(&mut record.user_agent, &patch.user_agent);
-    set(&mut record.platform, &patch.platform);
-    set(&mut record.version, &patch.version);
-    record.updated_at = now;
-}
 
 fn matches(filter: &SessionFilter, record: &SessionRecord) -> bool {
     let is_problematic = |attempts| record.status == Status::Error || record.connection_attempts >= attempts;
@@ -68,7 +29,7 @@ impl SessionStore for MemoryStore {
     async fn upsert_session(&self, fresh: &SessionRecord, patch: &SessionPatch) -> Result<SessionRecord> {
         let mut data = self.enter("upsert_session").await?;
         let record = data.sessions.entry(fresh.session_id.clone()).or_insert_with(|| fresh.clone());
-        apply(record, patch, fresh.updated_at);
+        apply_patch(record, patch, fresh.updated_at);
         Ok(record.clone())
     }
 
@@ -91,7 +52,7 @@ impl SessionStore for MemoryStore {
         let mut data = self.enter("patch_session").await?;
         let record = data.sessions.get_mut(session).filter(|record| from.contains(&record.status));
         Ok(record.map(|record| {
-            apply(record, patch, now);
+            apply_patch(record, patch, now);
             record.clone()
         }))
     }
