@@ -259,8 +259,7 @@ impl WhatsAppService {
             {
                 return Ok(());
             }
-            let live =
-                Arc::new(LiveSession::new(&record.session_id, Arc::clone(context), record.status, stands_by));
+            let live = Arc::new(LiveSession::new(record, Arc::clone(context), stands_by));
             sessions.insert(record.session_id.clone(), Arc::clone(&live));
             live
         };

@@ -3,7 +3,7 @@
 use super::handle::WhatsAppService;
 use crate::error::Result;
 use crate::session::status::Status;
-use crate::store::{PageRequest, SessionFilter};
+use crate::store::{PageRequest, SessionFilter, SessionRecord, StatusDetail};
 
 /// How far a restore has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +23,17 @@ pub struct RestoreProgress {
 pub struct RestoreReport {
     /// Sessions that were started.
     pub started: Vec<String>,
-    /// Sessions that were left alone because they were never linked.
+    /// Sessions that were left alone because they are not linked: start them for a code.
     pub not_linked: Vec<String>,
     /// Sessions whose record cannot be understood.
     pub malformed: Vec<String>,
+}
+
+/// A phone number is written down at the first link: without one there is nothing to resume. Nor is there after a
+/// logout, and whoever was asked for a code in vain is not asked again at each start.
+fn can_resume(record: &SessionRecord) -> bool {
+    let unlinked = matches!(record.status_detail, Some(StatusDetail::LoggedOut | StatusDetail::LinkTimedOut));
+    record.phone.is_some() && !unlinked
 }
 
 pub(super) async fn restore_all(
@@ -54,8 +61,7 @@ pub(super) async fn restore_all(
         for record in records.items {
             done += 1;
             progress(&RestoreProgress { total, done, session_id: record.session_id.clone() });
-            // A phone number is written down at the first login: without one there is nothing to resume.
-            if record.phone.is_none() {
+            if !can_resume(&record) {
                 report.not_linked.push(record.session_id);
                 continue;
             }

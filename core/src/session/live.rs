@@ -14,8 +14,8 @@ use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, EventPump};
 use crate::session_manager::StatusUpdate;
-use crate::store::MessageKey;
 use crate::store::patience::until_available;
+use crate::store::{MessageKey, SessionRecord};
 
 /// What the user wants of a session that is being ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct LiveSession {
     pub(crate) stop: CancellationToken,
     /// Ends a pause between connections.
     pub(crate) wake: Notify,
+    /// The process that ran it last did not end it: its counters may lag behind its messages.
+    ended_uncleanly: bool,
     /// Whether to wait for the lease of an instance that is alive, ready to take over.
     stands_by: bool,
     goal: Mutex<Goal>,
@@ -68,7 +70,8 @@ const RECENT_SENDS: usize = 1_024;
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 impl LiveSession {
-    pub(crate) fn new(id: &str, context: Arc<SessionContext>, status: Status, stands_by: bool) -> Self {
+    pub(crate) fn new(record: &SessionRecord, context: Arc<SessionContext>, stands_by: bool) -> Self {
+        let id = record.session_id.as_str();
         let stop = context.stop.child_token();
         let events = EventPump::start(
             id,
@@ -83,12 +86,13 @@ impl LiveSession {
             context,
             events,
             wake: Notify::new(),
+            ended_uncleanly: record.is_connected,
             stands_by,
             goal: Mutex::new(Goal::Run),
             connection: watch::Sender::new(None),
             connected: watch::Sender::new(false),
             link: watch::Sender::new(None),
-            status: watch::Sender::new(status),
+            status: watch::Sender::new(record.status),
             ended: watch::Sender::new(None),
             own_jid: Mutex::default(),
             sends: Mutex::default(),
@@ -97,6 +101,10 @@ impl LiveSession {
 
     pub(crate) fn status(&self) -> Status {
         *self.status.borrow()
+    }
+
+    pub(crate) fn ended_uncleanly(&self) -> bool {
+        self.ended_uncleanly
     }
 
     pub(crate) fn stands_by(&self) -> bool {

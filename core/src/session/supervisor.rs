@@ -94,6 +94,20 @@ pub(super) enum Next {
 
 async fn run(live: &Arc<LiveSession>, held: &HeldLease) -> Result<()> {
     let mut back_off = BackOff::new(&live.context.options);
+    if live.ended_uncleanly() {
+        let context = &live.context;
+        until_available(
+            &context.clock,
+            &live.stop,
+            |_| {},
+            || context.store.recount(&live.id, context.clock.now()),
+        )
+        .await
+        .inspect_err(
+            |error| tracing::warn!(session = %live.id, %error, "the counters could not be counted anew"),
+        )
+        .ok();
+    }
     loop {
         ignore_written(live.apply_status(StatusEvent::Started, StatusUpdate::default()).await);
         let next = match auth::load(live, held).await {

@@ -161,3 +161,38 @@ link_test!(a_session_that_another_instance_runs_is_not_started, async {
     shut_down(first).await;
     shut_down(second).await;
 });
+
+link_test!(counters_are_counted_anew_after_an_unclean_end, async {
+    use centralita::store::{Counter, SessionPatch};
+    let world = World::new(StoreKind::Sqlite).await;
+    let service = world.service().await;
+    let mut events = all_events(&service, "ventas");
+    let (session, _) = world.link(&service, "ventas").await;
+    world.contact.send_text(&world.phone.phone_number(), "hola").await.unwrap();
+    text_event(&mut events, "hola").await;
+    session.stop().await.unwrap();
+    // What a process leaves that is killed between a message and its counters.
+    let left = SessionPatch {
+        status: Some(Status::Connected),
+        is_connected: Some(true),
+        messages_received: Some(Counter::Set(0)),
+        messages_sent: Some(Counter::Set(7)),
+        ..SessionPatch::default()
+    };
+    service.store().patch_session("ventas", &left, Default::default()).await.unwrap();
+    let session = service.start_session("ventas").await.unwrap();
+    session.wait_connected(PATIENCE).await.unwrap();
+    let record = session.record().await.unwrap();
+    assert_eq!((record.messages_received, record.messages_sent), (1, 0));
+    shut_down(service).await;
+});
+
+link_test!(a_session_that_was_logged_out_is_not_restored, async {
+    let world = World::new(StoreKind::Sqlite).await;
+    let service = world.service().await;
+    let (session, _) = world.link(&service, "ventas").await;
+    session.log_out().await.unwrap();
+    let report = service.restore_all(|_| {}).await.unwrap();
+    assert_eq!((report.started.len(), report.not_linked), (0, vec!["ventas".to_owned()]));
+    shut_down(service).await;
+});
