@@ -6,7 +6,7 @@ use wacore_binary::{Jid, Node, Server};
 use crate::account::DeviceKey;
 use crate::clock;
 use crate::group::{Rank, new_invite};
-use crate::node::{self, NodeExt, leaf};
+use crate::node::{self, NodeExt};
 use crate::state::State;
 
 impl State {
@@ -276,7 +276,10 @@ fn notice_of(group: &crate::group::Group, change: &Node) -> Node {
             .attr("subject", group.subject.as_str())
             .attr("s_t", group.subject_time)
             .build(),
-        "announcement" => leaf("announcement"),
+        // whatsmeow drops the notice if the version is missing.
+        "announcement" | "not_announcement" => {
+            NodeBuilder::new_dynamic(change.tag.to_string()).attr("v_id", clock::now()).build()
+        }
         _ => change.clone(),
     }
 }

@@ -1,9 +1,11 @@
 //! Messages of companions: acknowledge, and pass on to every device they are meant for.
 
+use std::collections::HashSet;
+
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node, Server};
 
-use crate::account::{ConnectionId, DeviceKey};
+use crate::account::{Account, ConnectionId, DeviceKey};
 use crate::clock;
 use crate::node::{NodeExt, server_jid};
 use crate::phone::receive::Incoming;
@@ -30,7 +32,7 @@ impl State {
         let timestamp = clock::now();
         let device = sender.pn_jid().to_string();
         if let Some(code) = self.faults.nacks.pop_front() {
-            self.acknowledge_message(connection, node, &id, &to, timestamp, Some(&code));
+            self.acknowledge_message(connection, sender, node, &id, &to, timestamp, Some(&code));
             return;
         }
         let is_retry = encs(node).any(|enc| enc.attrs.get("count").is_some());
@@ -46,7 +48,7 @@ impl State {
             Server::Newsletter => None,
             _ => self.route_direct(&route),
         };
-        self.acknowledge_message(connection, node, &id, &to, timestamp, refusal);
+        self.acknowledge_message(connection, sender, node, &id, &to, timestamp, refusal);
         if refusal.is_none() && !self.faults.lose_acks {
             self.ledger.by(&device, &id).acked = true;
         }
@@ -56,6 +58,7 @@ impl State {
     fn acknowledge_message(
         &mut self,
         connection: ConnectionId,
+        sender: &DeviceKey,
         node: &Node,
         id: &str,
         to: &Jid,
@@ -75,7 +78,9 @@ impl State {
         }
         if let Some(error) = error {
             ack = ack.attr("error", error);
-        } else if let Some(phash) = self.outdated_hash(node, to) {
+        } else if let Some(phash) =
+            self.outdated_hash(node, to).or_else(|| self.hash_of_missed(sender, node, to))
+        {
             // Only when it differs: the client then fetches the device lists anew.
             ack = ack.attr("phash", phash);
         }
@@ -95,6 +100,41 @@ impl State {
             }),
         );
         (actual != claimed).then_some(actual)
+    }
+
+    /// In a one-to-one chat: the hash over all devices, if the sender left one out.
+    fn hash_of_missed(&self, sender: &DeviceKey, node: &Node, to: &Jid) -> Option<String> {
+        if to.server == Server::Group || to.server == Server::Broadcast {
+            return None;
+        }
+        let named: HashSet<_> = node
+            .child("participants")?
+            .kids()
+            .iter()
+            .filter_map(|to| self.key_of(&to.jid_attr("jid")?))
+            .collect();
+        let (own, contact) = (self.accounts.get(&sender.account)?, self.account_of(to)?);
+        let mut accounts = vec![contact];
+        if own.phone_number != contact.phone_number {
+            accounts.push(own);
+        }
+        // A device without keys cannot be written to yet.
+        let is_missed = |account: &Account| {
+            account.device_ids().into_iter().any(|device| {
+                let key = account.key(device);
+                let is_ready = device == 0
+                    || account
+                        .companions
+                        .get(&device)
+                        .is_some_and(|companion| !companion.pre_keys.is_empty());
+                key != *sender && is_ready && !named.contains(&key)
+            })
+        };
+        accounts.iter().any(|account| is_missed(account)).then(|| {
+            crate::usync::participant_hash(accounts.iter().flat_map(|account| {
+                account.device_ids().into_iter().map(|device| account.jid_like(to.server, device))
+            }))
+        })
     }
 
     /// One-to-one chats, own devices, peer messages and retries.
