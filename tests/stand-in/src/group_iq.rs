@@ -283,3 +283,20 @@ fn notice_of(group: &crate::group::Group, change: &Node) -> Node {
         _ => change.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_of_who_may_write_has_a_version() {
+        let mut state = State::default();
+        let owner = state.add_account(Default::default()).expect("a phone");
+        let id = state.create_group(&owner, "g", &[], None).expect("a group");
+        for tag in ["announcement", "not_announcement"] {
+            let notice = notice_of(&state.groups[&id], &NodeBuilder::new(tag).build());
+            assert_eq!(notice.tag, tag);
+            assert!(notice.text_attr("v_id").is_some(), "whatsmeow drops {tag} without it");
+        }
+    }
+}

@@ -299,3 +299,26 @@ pub(crate) fn encs(node: &Node) -> impl Iterator<Item = &Node> {
         .flat_map(|to| to.kids().iter().filter(|kid| kid.tag == "enc"));
     direct.chain(nested)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ack_of_a_chat_tells_of_a_device_left_out() {
+        let mut state = State::default();
+        let own = state.add_account(Default::default()).expect("a phone");
+        let contact = state.add_account(Default::default()).expect("a phone");
+        let sender = DeviceKey { account: own.clone(), device: 1 };
+        let to = state.accounts[&contact].lid_jid();
+        let hash = |named: &[Jid]| {
+            let named = named.iter().map(|jid| NodeBuilder::new("to").attr("jid", jid.clone()).build());
+            let named = NodeBuilder::new("participants").children(named).build();
+            state.hash_of_missed(&sender, &NodeBuilder::new("message").children([named]).build(), &to)
+        };
+        let own_phone = state.accounts[&own].pn_jid();
+        // The sender itself need not be named, and each user may be named by either address.
+        assert_eq!(hash(&[to.clone(), own_phone]), None);
+        assert!(hash(std::slice::from_ref(&to)).is_some_and(|hash| hash.starts_with("2:")));
+    }
+}

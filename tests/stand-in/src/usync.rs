@@ -140,4 +140,18 @@ mod tests {
             assert_eq!(looked_up(nonsense), None, "{nonsense}");
         }
     }
+
+    #[test]
+    fn the_lid_is_told_to_who_asks_by_number_only() {
+        let mut state = State::default();
+        let number = state.add_account(Default::default()).expect("a phone");
+        let (pn, lid) = (state.accounts[&number].pn_jid(), state.accounts[&number].lid_jid());
+        let query = [leaf("lid")];
+        let ask = |jid: &Jid| {
+            let user = NodeBuilder::new("user").attr("jid", jid.clone()).build();
+            state.usync_user(&user, &query).expect("a user").child("lid").and_then(|lid| lid.jid_attr("val"))
+        };
+        assert_eq!(ask(&pn), Some(lid.clone()));
+        assert_eq!(ask(&lid), None);
+    }
 }
