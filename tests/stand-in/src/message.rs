@@ -42,17 +42,28 @@ impl State {
             entry.times_received += 1;
         }
         let route = Route { sender, stanza: node, id: &id, chat: &to, timestamp };
-        let refusal = match to.server {
-            Server::Group => self.route_to_group(&route),
-            Server::Broadcast => self.route_to_named(&route),
-            Server::Newsletter => None,
-            _ => self.route_direct(&route),
-        };
+        let refusal = self.refusal(&route);
+        // Before anything else comes of it: Baileys loses a receipt that overtakes the ack.
         self.acknowledge_message(connection, sender, node, &id, &to, timestamp, refusal);
         if refusal.is_none() && !self.faults.lose_acks {
             self.ledger.by(&device, &id).acked = true;
         }
+        match to.server {
+            Server::Group if refusal.is_none() => self.route_to_group(&route),
+            Server::Broadcast => self.route_to_named(&route),
+            Server::Group | Server::Newsletter => {}
+            _ => self.route_direct(&route),
+        }
         self.ring(&sender.account);
+    }
+
+    fn refusal(&self, route: &Route<'_>) -> Option<&'static str> {
+        match route.chat.server {
+            Server::Group => self.group_refusal(route),
+            Server::Broadcast | Server::Newsletter => None,
+            // What WhatsApp answers for a number without an account.
+            _ => self.account_of(route.chat).is_none().then_some("400"),
+        }
     }
 
     fn acknowledge_message(
@@ -138,8 +149,7 @@ impl State {
     }
 
     /// One-to-one chats, own devices, peer messages and retries.
-    fn route_direct(&mut self, route: &Route<'_>) -> Option<&'static str> {
-        let chat_known = self.account_of(route.chat).is_some();
+    fn route_direct(&mut self, route: &Route<'_>) {
         if route.stanza.child("participants").is_some() {
             self.route_to_named(route);
         } else {
@@ -149,11 +159,9 @@ impl State {
         if let Some(contact) = self.key_of(route.chat) {
             self.meet(&route.sender.account, &contact.account);
         }
-        // What WhatsApp answers for a number without an account.
-        (!chat_known).then_some("400")
     }
 
-    fn route_to_named(&mut self, route: &Route<'_>) -> Option<&'static str> {
+    fn route_to_named(&mut self, route: &Route<'_>) {
         let targets: Vec<_> = route
             .stanza
             .child("participants")
@@ -168,7 +176,6 @@ impl State {
         for (jid, enc) in targets {
             self.pass_on(route, &jid, enc);
         }
-        None
     }
 
     /// To one device: a companion's queue, or the phone in this process.
