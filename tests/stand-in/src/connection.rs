@@ -120,7 +120,12 @@ async fn next_frame(stream: &mut SplitStream<WebSocket>, frames: &mut Frames) ->
         }
         match stream.next().await? {
             Ok(Message::Binary(bytes)) => frames.push(&bytes),
-            Ok(Message::Close(_)) | Err(_) => return None,
+            Ok(Message::Close(_)) => {
+                // The library has the answer ready, and sends it when it is polled once more.
+                let _answered = stream.next().await;
+                return None;
+            }
+            Err(_) => return None,
             // Text is no part of the protocol; pings are answered by the library.
             Ok(_) => {}
         }

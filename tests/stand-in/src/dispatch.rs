@@ -1,6 +1,7 @@
 //! A stanza from a client goes to the part of the server that it concerns.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
@@ -82,7 +83,12 @@ impl State {
 
     /// `<stream:error>`, then the close that the client may do first.
     pub(crate) fn end_stream(&mut self, id: ConnectionId, error: &Node) {
-        self.send(id, error.clone());
+        self.end_stream_after(id, error, Duration::ZERO);
+    }
+
+    /// The same, unless the client closes first.
+    pub(crate) fn end_stream_after(&mut self, id: ConnectionId, error: &Node, wait: Duration) {
+        self.post_after(id, Outgoing::Node(error.clone()), wait);
         self.send(id, node::leaf("xmlstreamend"));
         self.close(id);
     }

@@ -215,17 +215,21 @@ impl State {
         }
     }
 
-    /// A group message of a companion: its part of the keys and the shared ciphertext to each device.
-    pub(crate) fn route_to_group(&mut self, route: &Route<'_>) -> Option<&'static str> {
+    /// Why this sender may not write to the group.
+    pub(crate) fn group_refusal(&self, route: &Route<'_>) -> Option<&'static str> {
         let Some(group) = self.groups.get(route.chat.user_base()) else {
             return Some("404");
         };
-        if !group.members.contains_key(&route.sender.account) {
-            return Some("403");
-        }
-        if group.announcement && !group.is_admin(&route.sender.account) {
-            return Some("403");
-        }
+        let is_member = group.members.contains_key(&route.sender.account);
+        let may_write = !group.announcement || group.is_admin(&route.sender.account);
+        (!is_member || !may_write).then_some("403")
+    }
+
+    /// A group message of a companion: its part of the keys and the shared ciphertext to each device.
+    pub(crate) fn route_to_group(&mut self, route: &Route<'_>) {
+        let Some(group) = self.groups.get(route.chat.user_base()) else {
+            return;
+        };
         let members: Vec<_> = group.members.keys().cloned().collect();
         let mut shares: HashMap<DeviceKey, Vec<Node>> = HashMap::new();
         for to in route.stanza.child("participants").map(NodeExt::kids).unwrap_or_default() {
@@ -255,7 +259,6 @@ impl State {
                 self.pass_on_in_group(route, &target, enc);
             }
         }
-        None
     }
 
     fn pass_on_in_group(&mut self, route: &Route<'_>, target: &DeviceKey, enc: Vec<Node>) {

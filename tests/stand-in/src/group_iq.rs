@@ -6,7 +6,7 @@ use wacore_binary::{Jid, Node, Server};
 use crate::account::DeviceKey;
 use crate::clock;
 use crate::group::{Rank, new_invite};
-use crate::node::{self, NodeExt, leaf};
+use crate::node::{self, NodeExt};
 use crate::state::State;
 
 impl State {
@@ -276,7 +276,27 @@ fn notice_of(group: &crate::group::Group, change: &Node) -> Node {
             .attr("subject", group.subject.as_str())
             .attr("s_t", group.subject_time)
             .build(),
-        "announcement" => leaf("announcement"),
+        // whatsmeow drops the notice if the version is missing.
+        "announcement" | "not_announcement" => {
+            NodeBuilder::new_dynamic(change.tag.to_string()).attr("v_id", clock::now()).build()
+        }
         _ => change.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_of_who_may_write_has_a_version() {
+        let mut state = State::default();
+        let owner = state.add_account(Default::default()).expect("a phone");
+        let id = state.create_group(&owner, "g", &[], None).expect("a group");
+        for tag in ["announcement", "not_announcement"] {
+            let notice = notice_of(&state.groups[&id], &NodeBuilder::new(tag).build());
+            assert_eq!(notice.tag, tag);
+            assert!(notice.text_attr("v_id").is_some(), "whatsmeow drops {tag} without it");
+        }
     }
 }

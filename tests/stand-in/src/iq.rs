@@ -50,6 +50,8 @@ impl State {
                 self.send(id, node::result(iq, vec![]));
                 return self.log_out(key, iq);
             }
+            // Nobody has a picture; an empty result would be none of WhatsApp's answers.
+            ("w:profile:picture", false, "picture") => node::error(iq, 404, "item-not-found"),
             ("status", true, "status") => self.set_about(key, iq),
             ("urn:xmpp:whatsapp:dirty" | "w:stats" | "w" | "tos" | "newsletter", _, _) => {
                 node::result(iq, vec![])
@@ -77,9 +79,9 @@ impl State {
             .and_then(|jid| self.key_of(&jid));
         match named {
             // A companion may only remove itself; others are the phone's affair.
-            Some(named) if named == *key => self.unlink(key),
+            Some(named) if named == *key => self.logged_out(key),
             Some(_) => false,
-            None => self.unlink(key),
+            None => self.logged_out(key),
         };
     }
 
@@ -148,7 +150,10 @@ impl State {
         let (pn, lid) = (from.pn_jid(), from.lid_jid());
         let tokens: Vec<_> = iq.child("tokens").map(NodeExt::kids).unwrap_or_default().to_vec();
         for token in tokens {
-            let Some(to) = token.jid_attr("jid").and_then(|jid| self.account_of(&jid)) else {
+            let Some(asked) = token.jid_attr("jid") else {
+                continue;
+            };
+            let Some(to) = self.account_of(&asked) else {
                 continue;
             };
             let receivers: Vec<_> = to.companions.keys().map(|device| to.key(*device)).collect();
@@ -168,6 +173,7 @@ impl State {
                     .children([NodeBuilder::new("tokens")
                         .children([NodeBuilder::new("token")
                             .attr("type", "trusted_contact")
+                            .attr("jid", asked.to_non_ad())
                             .attr("t", t.as_str())
                             .bytes(bytes.to_vec())
                             .build()])

@@ -1,5 +1,7 @@
 //! From the end of the handshake to `<success>`, or to the refusal; and the end of a connection.
 
+use std::time::Duration;
+
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
@@ -9,6 +11,9 @@ use crate::faults;
 use crate::node::{bytes, stream_error};
 use crate::queue::Phase;
 use crate::state::State;
+
+/// Clients close by themselves after a logout.
+const GRACE_AFTER_LOGOUT: Duration = Duration::from_millis(500);
 
 impl State {
     /// What the ClientPayload says decides: linking, or login of a device.
@@ -48,7 +53,8 @@ impl State {
         if let Some(old) = self.companion(&key).and_then(|companion| companion.connection) {
             tracing::debug!(%key, "a second login replaces the first");
             self.detach(old, &key);
-            self.end_stream(old, &stream_error(Some("409"), Some("replaced")));
+            // Without a code, as WhatsApp sends it: Baileys would believe the code and come back.
+            self.end_stream(old, &stream_error(None, Some("replaced")));
         }
         let Some(account) = self.accounts.get_mut(&key.account) else {
             return;
@@ -141,6 +147,15 @@ impl State {
 
     /// A device is no longer linked: it loses its queue and its login, others hear of it.
     pub(crate) fn unlink(&mut self, key: &DeviceKey) -> bool {
+        self.remove_device(key, Duration::ZERO)
+    }
+
+    /// It has logged out itself: whatsmeow fails if the end overtakes its own clearing up.
+    pub(crate) fn logged_out(&mut self, key: &DeviceKey) -> bool {
+        self.remove_device(key, GRACE_AFTER_LOGOUT)
+    }
+
+    fn remove_device(&mut self, key: &DeviceKey, grace: Duration) -> bool {
         let Some(account) = self.accounts.get_mut(&key.account) else {
             return false;
         };
@@ -152,7 +167,7 @@ impl State {
             if let Some(connection) = self.connections.get_mut(&connection) {
                 connection.device = None;
             }
-            self.end_stream(connection, &stream_error(Some("401"), Some("device_removed")));
+            self.end_stream_after(connection, &stream_error(Some("401"), Some("device_removed")), grace);
         }
         self.dirty = true;
         self.tell_of_device_change(key, companion.key_index, "remove");

@@ -1,9 +1,11 @@
 //! Messages of companions: acknowledge, and pass on to every device they are meant for.
 
+use std::collections::HashSet;
+
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node, Server};
 
-use crate::account::{ConnectionId, DeviceKey};
+use crate::account::{Account, ConnectionId, DeviceKey};
 use crate::clock;
 use crate::node::{NodeExt, server_jid};
 use crate::phone::receive::Incoming;
@@ -30,7 +32,7 @@ impl State {
         let timestamp = clock::now();
         let device = sender.pn_jid().to_string();
         if let Some(code) = self.faults.nacks.pop_front() {
-            self.acknowledge_message(connection, node, &id, &to, timestamp, Some(&code));
+            self.acknowledge_message(connection, sender, node, &id, &to, timestamp, Some(&code));
             return;
         }
         let is_retry = encs(node).any(|enc| enc.attrs.get("count").is_some());
@@ -40,22 +42,34 @@ impl State {
             entry.times_received += 1;
         }
         let route = Route { sender, stanza: node, id: &id, chat: &to, timestamp };
-        let refusal = match to.server {
-            Server::Group => self.route_to_group(&route),
-            Server::Broadcast => self.route_to_named(&route),
-            Server::Newsletter => None,
-            _ => self.route_direct(&route),
-        };
-        self.acknowledge_message(connection, node, &id, &to, timestamp, refusal);
+        let refusal = self.refusal(&route);
+        // Before anything else comes of it: Baileys loses a receipt that overtakes the ack.
+        self.acknowledge_message(connection, sender, node, &id, &to, timestamp, refusal);
         if refusal.is_none() && !self.faults.lose_acks {
             self.ledger.by(&device, &id).acked = true;
         }
+        match to.server {
+            Server::Group if refusal.is_none() => self.route_to_group(&route),
+            Server::Broadcast => self.route_to_named(&route),
+            Server::Group | Server::Newsletter => {}
+            _ => self.route_direct(&route),
+        }
         self.ring(&sender.account);
+    }
+
+    fn refusal(&self, route: &Route<'_>) -> Option<&'static str> {
+        match route.chat.server {
+            Server::Group => self.group_refusal(route),
+            Server::Broadcast | Server::Newsletter => None,
+            // What WhatsApp answers for a number without an account.
+            _ => self.account_of(route.chat).is_none().then_some("400"),
+        }
     }
 
     fn acknowledge_message(
         &mut self,
         connection: ConnectionId,
+        sender: &DeviceKey,
         node: &Node,
         id: &str,
         to: &Jid,
@@ -75,7 +89,9 @@ impl State {
         }
         if let Some(error) = error {
             ack = ack.attr("error", error);
-        } else if let Some(phash) = self.outdated_hash(node, to) {
+        } else if let Some(phash) =
+            self.outdated_hash(node, to).or_else(|| self.hash_of_missed(sender, node, to))
+        {
             // Only when it differs: the client then fetches the device lists anew.
             ack = ack.attr("phash", phash);
         }
@@ -97,9 +113,43 @@ impl State {
         (actual != claimed).then_some(actual)
     }
 
+    /// In a one-to-one chat: the hash over all devices, if the sender left one out.
+    fn hash_of_missed(&self, sender: &DeviceKey, node: &Node, to: &Jid) -> Option<String> {
+        if to.server == Server::Group || to.server == Server::Broadcast {
+            return None;
+        }
+        let named: HashSet<_> = node
+            .child("participants")?
+            .kids()
+            .iter()
+            .filter_map(|to| self.key_of(&to.jid_attr("jid")?))
+            .collect();
+        let (own, contact) = (self.accounts.get(&sender.account)?, self.account_of(to)?);
+        let mut accounts = vec![contact];
+        if own.phone_number != contact.phone_number {
+            accounts.push(own);
+        }
+        // A device without keys cannot be written to yet.
+        let is_missed = |account: &Account| {
+            account.device_ids().into_iter().any(|device| {
+                let key = account.key(device);
+                let is_ready = device == 0
+                    || account
+                        .companions
+                        .get(&device)
+                        .is_some_and(|companion| !companion.pre_keys.is_empty());
+                key != *sender && is_ready && !named.contains(&key)
+            })
+        };
+        accounts.iter().any(|account| is_missed(account)).then(|| {
+            crate::usync::participant_hash(accounts.iter().flat_map(|account| {
+                account.device_ids().into_iter().map(|device| account.jid_like(to.server, device))
+            }))
+        })
+    }
+
     /// One-to-one chats, own devices, peer messages and retries.
-    fn route_direct(&mut self, route: &Route<'_>) -> Option<&'static str> {
-        let chat_known = self.account_of(route.chat).is_some();
+    fn route_direct(&mut self, route: &Route<'_>) {
         if route.stanza.child("participants").is_some() {
             self.route_to_named(route);
         } else {
@@ -109,11 +159,9 @@ impl State {
         if let Some(contact) = self.key_of(route.chat) {
             self.meet(&route.sender.account, &contact.account);
         }
-        // What WhatsApp answers for a number without an account.
-        (!chat_known).then_some("400")
     }
 
-    fn route_to_named(&mut self, route: &Route<'_>) -> Option<&'static str> {
+    fn route_to_named(&mut self, route: &Route<'_>) {
         let targets: Vec<_> = route
             .stanza
             .child("participants")
@@ -128,7 +176,6 @@ impl State {
         for (jid, enc) in targets {
             self.pass_on(route, &jid, enc);
         }
-        None
     }
 
     /// To one device: a companion's queue, or the phone in this process.
@@ -258,4 +305,27 @@ pub(crate) fn encs(node: &Node) -> impl Iterator<Item = &Node> {
         .iter()
         .flat_map(|to| to.kids().iter().filter(|kid| kid.tag == "enc"));
     direct.chain(nested)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ack_of_a_chat_tells_of_a_device_left_out() {
+        let mut state = State::default();
+        let own = state.add_account(Default::default()).expect("a phone");
+        let contact = state.add_account(Default::default()).expect("a phone");
+        let sender = DeviceKey { account: own.clone(), device: 1 };
+        let to = state.accounts[&contact].lid_jid();
+        let hash = |named: &[Jid]| {
+            let named = named.iter().map(|jid| NodeBuilder::new("to").attr("jid", jid.clone()).build());
+            let named = NodeBuilder::new("participants").children(named).build();
+            state.hash_of_missed(&sender, &NodeBuilder::new("message").children([named]).build(), &to)
+        };
+        let own_phone = state.accounts[&own].pn_jid();
+        // The sender itself need not be named, and each user may be named by either address.
+        assert_eq!(hash(&[to.clone(), own_phone]), None);
+        assert!(hash(std::slice::from_ref(&to)).is_some_and(|hash| hash.starts_with("2:")));
+    }
 }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use wacore_binary::builder::NodeBuilder;
-use wacore_binary::{Jid, Node};
+use wacore_binary::{Jid, Node, Server};
 use waproto::buffa::Message;
 use waproto::whatsapp as wa;
 
@@ -16,6 +16,7 @@ use crate::phone::LinkedDevice;
 use crate::phone::signal::SignedKey;
 use crate::queue::{Phase, Queue};
 use crate::state::State;
+use crate::usync::device_hash;
 
 const REFS: usize = 6;
 const ACCOUNT_SIGNATURE: &[u8] = &[6, 0];
@@ -393,13 +394,21 @@ impl State {
             .attr("ts", clock::now())
             .bytes(key_index_list(account))
             .build();
-        let device =
-            |jid: Jid| NodeBuilder::new("device").attr("jid", jid).attr("key-index", key_index).build();
-        let change = NodeBuilder::new(what)
-            .attr("device_hash", crate::usync::device_hash(account))
-            .children([device(key.pn_jid()), list.clone()])
-            .build();
         let (from, lid) = (account.pn_jid(), account.lid_jid());
+        let device_lid = Jid::lid_device(account.lid.as_str(), key.device);
+        let device = |jid: Jid| NodeBuilder::new("device").attr("jid", jid).attr("key-index", key_index);
+        let change = |hash: String| NodeBuilder::new(what).attr("device_hash", hash);
+        let lid_hash = device_hash(account, Server::Lid);
+        // Both addresses in one notice…
+        let both = change(device_hash(account, Server::Pn))
+            .attr("device_lid_hash", lid_hash.as_str())
+            .children([device(key.pn_jid()).attr("lid", device_lid.clone()).build(), list.clone()])
+            .build();
+        // …but who has moved to LIDs keeps a list for each: one notice an address.
+        let by_pn = change(device_hash(account, Server::Pn))
+            .children([device(key.pn_jid()).build(), list.clone()])
+            .build();
+        let by_lid = change(lid_hash).children([device(device_lid).build(), list]).build();
         let mut listeners: Vec<_> = account
             .contacts
             .iter()
@@ -411,16 +420,26 @@ impl State {
         listeners.sort();
         listeners.dedup();
         for listener in listeners {
-            let id = self.new_id();
-            let notice = NodeBuilder::new("notification")
-                .attr("type", "devices")
-                .attr("from", from.clone())
-                .attr("lid", lid.clone())
-                .attr("id", id.as_str())
-                .attr("t", clock::now())
-                .children([change.clone()])
-                .build();
-            self.deliver(&listener, crate::queue::Class::Notification, &id, notice);
+            let is_migrated =
+                self.accounts.get(&listener.account).is_some_and(|account| account.is_lid_migrated);
+            let notices = if is_migrated {
+                vec![(from.clone(), by_pn.clone()), (lid.clone(), by_lid.clone())]
+            } else {
+                vec![(from.clone(), both.clone())]
+            };
+            for (from, change) in notices {
+                let id = self.new_id();
+                let mut notice = NodeBuilder::new("notification")
+                    .attr("type", "devices")
+                    .attr("id", id.as_str())
+                    .attr("t", clock::now())
+                    .children([change]);
+                if !from.is_lid() {
+                    notice = notice.attr("lid", lid.clone());
+                }
+                let notice = notice.attr("from", from).build();
+                self.deliver(&listener, crate::queue::Class::Notification, &id, notice);
+            }
         }
     }
 }

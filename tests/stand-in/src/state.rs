@@ -189,13 +189,19 @@ impl State {
     }
 
     pub(crate) fn post(&self, id: ConnectionId, what: Outgoing) {
+        self.post_after(id, what, Duration::ZERO);
+    }
+
+    /// At the earliest after `wait`; what is posted behind it waits as well.
+    pub(crate) fn post_after(&self, id: ConnectionId, what: Outgoing, wait: Duration) {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
         if connection.frozen {
             return;
         }
-        let due = self.delay_of(connection).map(|delay| Instant::now() + delay);
+        let wait = wait.max(self.delay_of(connection).unwrap_or_default());
+        let due = (!wait.is_zero()).then(|| Instant::now() + wait);
         // A closed channel is a connection that has just gone; its end is handled elsewhere.
         let _gone = connection.out.send(Timed { due, what });
     }

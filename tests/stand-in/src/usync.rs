@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use wacore_binary::builder::NodeBuilder;
-use wacore_binary::{Jid, Node};
+use wacore_binary::{Jid, Node, Server};
 
 use crate::account::Account;
 use crate::clock;
@@ -42,20 +42,17 @@ impl State {
     }
 
     fn usync_user(&self, user: &Node, query: &[Node]) -> Option<Node> {
-        // A number to look up comes as text: `<contact>+549…</contact>`.
         let number = user.child("contact").and_then(NodeExt::text);
-        let asked = user.jid_attr("jid").or_else(|| {
-            let digits = number.as_deref()?.trim_start_matches('+').to_owned();
-            Some(Jid::pn(digits))
-        })?;
+        let asked = user.jid_attr("jid").or_else(|| looked_up(number.as_deref()?))?;
         let account = self.account_of(&asked);
         let children: Vec<_> = query
             .iter()
             .filter_map(|part| match &*part.tag {
-                "devices" => account.map(devices),
-                "lid" => {
-                    account.map(|account| NodeBuilder::new("lid").attr("val", account.lid_jid()).build())
-                }
+                "devices" => account.map(|account| devices(account, asked.server)),
+                // Asked by LID there is nothing to tell: Baileys would store a LID of the LID.
+                "lid" => account
+                    .filter(|_| !asked.is_lid())
+                    .map(|account| NodeBuilder::new("lid").attr("val", account.lid_jid()).build()),
                 "contact" => Some(contact(account.is_some(), number.as_deref())),
                 "status" => account.map(|account| {
                     NodeBuilder::new("status").attr("t", clock::now()).bytes(account.about.as_bytes()).build()
@@ -80,6 +77,14 @@ impl State {
     }
 }
 
+/// A number to look up is text: `<contact>+549…</contact>`; whatsmeow puts `@c.us` behind it.
+fn looked_up(contact: &str) -> Option<Jid> {
+    let (number, _server) = contact.split_once('@').unwrap_or((contact, ""));
+    let number = number.trim_start_matches('+');
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Jid::pn(number))
+}
+
 fn contact(known: bool, number: Option<&str>) -> Node {
     let node = NodeBuilder::new("contact").attr("type", if known { "in" } else { "out" });
     match number {
@@ -88,7 +93,7 @@ fn contact(known: bool, number: Option<&str>) -> Node {
     }
 }
 
-fn devices(account: &Account) -> Node {
+fn devices(account: &Account, like: Server) -> Node {
     let listed = std::iter::once(NodeBuilder::new("device").attr("id", 0).build()).chain(
         account.companions.values().map(|companion| {
             NodeBuilder::new("device")
@@ -97,8 +102,9 @@ fn devices(account: &Account) -> Node {
                 .build()
         }),
     );
-    let mut children =
-        vec![NodeBuilder::new("device-list").attr("hash", device_hash(account)).children(listed).build()];
+    let mut children = vec![
+        NodeBuilder::new("device-list").attr("hash", device_hash(account, like)).children(listed).build(),
+    ];
     if !account.companions.is_empty() {
         let mut list = bytes("key-index-list", key_index_list(account));
         list.attrs.insert("ts", clock::now());
@@ -108,8 +114,8 @@ fn devices(account: &Account) -> Node {
 }
 
 /// The hash by which clients see that a device list has changed.
-pub(crate) fn device_hash(account: &Account) -> String {
-    participant_hash(account.device_ids().into_iter().map(|device| account.key(device).pn_jid()))
+pub(crate) fn device_hash(account: &Account, like: Server) -> String {
+    participant_hash(account.device_ids().into_iter().map(|device| account.jid_like(like, device)))
 }
 
 /// `2:` and the first six bytes of SHA-256 over the sorted device JIDs.
@@ -118,4 +124,34 @@ pub(crate) fn participant_hash(devices: impl Iterator<Item = Jid>) -> String {
     names.sort();
     let digest = Sha256::digest(names.concat().as_bytes());
     format!("2:{}", STANDARD.encode(&digest[..6]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_looked_up_in_every_client_s_spelling() {
+        for spelling in ["+5491150000001", "5491150000001", "+5491150000001@c.us"] {
+            assert_eq!(looked_up(spelling), Some(Jid::pn("5491150000001")), "{spelling}");
+        }
+        // Never a JID inside a JID: clients cannot decode one.
+        for nonsense in ["", "+", "@c.us", "+54 911"] {
+            assert_eq!(looked_up(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn the_lid_is_told_to_who_asks_by_number_only() {
+        let mut state = State::default();
+        let number = state.add_account(Default::default()).expect("a phone");
+        let (pn, lid) = (state.accounts[&number].pn_jid(), state.accounts[&number].lid_jid());
+        let query = [leaf("lid")];
+        let ask = |jid: &Jid| {
+            let user = NodeBuilder::new("user").attr("jid", jid.clone()).build();
+            state.usync_user(&user, &query).expect("a user").child("lid").and_then(|lid| lid.jid_attr("val"))
+        };
+        assert_eq!(ask(&pn), Some(lid.clone()));
+        assert_eq!(ask(&lid), None);
+    }
 }
