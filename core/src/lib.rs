@@ -12,6 +12,8 @@
 //!
 //! Every error is an [`Error`] whose [kind](ErrorKind) says what the caller must do.
 
+#![forbid(unsafe_code)]
+
 pub mod cleanup;
 pub mod clock;
 mod engine;

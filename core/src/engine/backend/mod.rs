@@ -10,6 +10,8 @@ mod message_secret;
 mod protocol;
 mod protocol_messages;
 mod signal;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
