@@ -81,15 +81,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     service.delete_session(&args.session).await?;
     stop(service).await?;
     stand_in.shutdown().await;
-    let line = serde_json::json!({
-        "linked": true,
-        "resumed_without_qr": resumed,
-        "received": received,
-        "sent": answered,
-        "lost": lost,
-        "duplicated": duplicated,
-    });
-    print_line(&line.to_string());
+    print_line(&format!(
+        r#"{{"linked":true,"resumed_without_qr":{resumed},"received":{received},"sent":{answered},"lost":{lost},"duplicated":{duplicated}}}"#
+    ));
     if resumed && lost == 0 && duplicated == 0 {
         Ok(())
     } else {
