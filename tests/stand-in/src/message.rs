@@ -31,8 +31,9 @@ impl State {
         };
         let timestamp = clock::now();
         let device = sender.pn_jid().to_string();
+        let route = Route { sender, stanza: node, id: &id, chat: &to, timestamp };
         if let Some(code) = self.faults.nacks.pop_front() {
-            self.acknowledge_message(connection, sender, node, &id, &to, timestamp, Some(&code));
+            self.acknowledge_message(connection, &route, Some(&code));
             return;
         }
         let is_retry = encs(node).any(|enc| enc.attrs.get("count").is_some());
@@ -41,10 +42,9 @@ impl State {
         if !is_retry {
             entry.times_received += 1;
         }
-        let route = Route { sender, stanza: node, id: &id, chat: &to, timestamp };
         let refusal = self.refusal(&route);
         // Before anything else comes of it: Baileys loses a receipt that overtakes the ack.
-        self.acknowledge_message(connection, sender, node, &id, &to, timestamp, refusal);
+        self.acknowledge_message(connection, &route, refusal);
         if refusal.is_none() && !self.faults.lose_acks {
             self.ledger.by(&device, &id).acked = true;
         }
@@ -69,13 +69,10 @@ impl State {
     fn acknowledge_message(
         &mut self,
         connection: ConnectionId,
-        sender: &DeviceKey,
-        node: &Node,
-        id: &str,
-        to: &Jid,
-        timestamp: u64,
+        route: &Route<'_>,
         error: Option<&str>,
     ) {
+        let Route { sender, stanza: node, id, chat: to, timestamp } = *route;
         if self.faults.lose_acks {
             return;
         }
