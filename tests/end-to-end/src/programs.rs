@@ -12,6 +12,11 @@ use crate::within;
 pub fn built(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("a test has a file");
     let folder = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    // Cargo can keep what it builds on the way (the tests) apart from the programs.
+    let folder = match (std::env::var_os("CARGO_TARGET_DIR"), folder.file_name()) {
+        (Some(target), Some(profile)) => PathBuf::from(target).join(profile),
+        _ => folder.to_owned(),
+    };
     let program = folder.join(name);
     assert!(program.exists(), "{} is not built; run ./test", program.display());
     program
