@@ -20,6 +20,7 @@ mod engine;
 pub mod error;
 pub mod events;
 mod lease;
+pub mod metrics;
 pub mod qr;
 pub mod runtime;
 pub mod service;

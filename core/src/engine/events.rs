@@ -91,6 +91,22 @@ pub(crate) enum EndReason {
     Refused { code: i32 },
 }
 
+impl EndReason {
+    /// A short name for series.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::RestartRequired => "restart_required",
+            Self::LoggedOut { .. } => "logged_out",
+            Self::Banned { .. } => "banned",
+            Self::ClientOutdated => "client_outdated",
+            Self::Replaced => "replaced",
+            Self::RateLimited => "rate_limited",
+            Self::Lost => "lost",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
 /// Sorts a `stream:error` or `failure` code.
 pub(crate) fn end_reason(code: i32) -> EndReason {
     match code {

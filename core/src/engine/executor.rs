@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use whatsapp_rust::wacore::runtime::{AbortHandle, Runtime};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -18,18 +19,21 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct EngineExecutor {
     handle: Handle,
     ended: CancellationToken,
+    /// The session's, which the client was built in.
+    span: tracing::Span,
 }
 
 impl EngineExecutor {
     pub(crate) fn new(handle: Handle, ended: CancellationToken) -> Self {
-        Self { handle, ended }
+        Self { handle, ended, span: tracing::Span::current() }
     }
 
     fn until_ended(&self, task: Task) -> impl Future<Output = ()> + Send + 'static {
         let ended = self.ended.clone();
-        async move {
+        let running = async move {
             let _ended_first = ended.run_until_cancelled_owned(task).await;
-        }
+        };
+        running.instrument(self.span.clone())
     }
 }
 

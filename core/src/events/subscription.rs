@@ -141,6 +141,7 @@ impl Queue {
                 Overflow::DropOldest => {
                     state.events.pop_front();
                     state.dropped += 1;
+                    crate::metrics::event_dropped();
                 }
                 Overflow::Close => {
                     state.closed = Some(Closed::Overflowed);
@@ -159,6 +160,7 @@ impl Queue {
     /// Counts an event that could not be queued.
     pub(super) fn drop_one(&self) {
         self.state().dropped += 1;
+        crate::metrics::event_dropped();
         self.readable.notify_one();
     }
 

@@ -126,6 +126,7 @@ impl LeaseKeeper {
                             tracing::warn!(session = %held.lease.session, "another instance took the session over");
                             self.held().remove(&held.lease.session);
                             held.lost.cancel();
+                            crate::metrics::lease_lost();
                         }
                     }
                 }

@@ -132,6 +132,7 @@ impl WhatsAppServiceBuilder {
                 Vault::plaintext_dangerously()
             }
         };
+        crate::metrics::describe();
         store.ping().await.map_err(|error| error.during(OP))?;
         #[cfg(feature = "stand-in")]
         let stand_in_url = self.options.stand_in_url.as_deref();

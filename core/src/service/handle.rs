@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::builder::{HEARTBEAT_PATIENCE, WhatsAppServiceBuilder};
 use super::restore::{self, RestoreProgress, RestoreReport};
@@ -288,15 +289,22 @@ impl MemoryProbe for WhatsAppService {
     async fn memory_bytes(&self, session_id: &str) -> Option<u64> {
         let live = self.live(session_id)?;
         let engine = live.engine().ok()?;
-        Some(engine.memory_bytes().await)
+        let bytes = engine.memory_bytes().await;
+        live.series.memory(bytes);
+        Some(bytes)
     }
+}
+
+/// What every line of a session's own tasks is logged under, those of its engine included.
+fn session_span(id: &str) -> tracing::Span {
+    tracing::info_span!("session", session = %id)
 }
 
 /// A panic of one session's supervisor ends in an event and a new supervisor, never in another session.
 async fn run_guarded(live: Arc<LiveSession>) {
     let runtime = live.context.runtime.tokio().clone();
     loop {
-        match runtime.spawn(supervise(Arc::clone(&live))).await {
+        match runtime.spawn(supervise(Arc::clone(&live)).instrument(session_span(&live.id))).await {
             Ok(ended) => {
                 if live.stop.is_cancelled() {
                     // Whoever stops a session may shut the service down next, and with it the subscriptions.

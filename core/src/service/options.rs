@@ -67,6 +67,9 @@ pub struct ServiceOptions {
     pub penalty_min: Duration,
     /// How many sessions connect at the same time in a restore. Default 32.
     pub connect_concurrency: usize,
+    /// Whether [metrics](crate::metrics) of a session carry its id as the label `session`. Default false: thousands of
+    /// sessions are thousands of series.
+    pub per_session_metrics: bool,
     /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only. Default:
     /// `CENTRALITA_STAND_IN_URL`.
     #[cfg(feature = "stand-in")]
@@ -91,6 +94,7 @@ impl Default for ServiceOptions {
             stable_after: Duration::from_secs(60),
             penalty_min: Duration::from_secs(120),
             connect_concurrency: 32,
+            per_session_metrics: false,
             #[cfg(feature = "stand-in")]
             stand_in_url: std::env::var("CENTRALITA_STAND_IN_URL").ok(),
             push_name: None,

@@ -39,6 +39,7 @@ pub(super) struct ConnectionRun<'a> {
     permit: Option<SemaphorePermit<'a>>,
     pub(super) end: Option<EndReason>,
     pub(super) connected_at: Option<Duration>,
+    started_at: Duration,
     pub(super) link_over: bool,
 }
 
@@ -61,7 +62,17 @@ impl<'a> ConnectionRun<'a> {
         auth: &'a Arc<SessionAuth>,
         connection: &'a Arc<EngineConnection>,
     ) -> Self {
-        Self { live, held, auth, connection, permit: None, end: None, connected_at: None, link_over: false }
+        Self {
+            live,
+            held,
+            auth,
+            connection,
+            permit: None,
+            end: None,
+            connected_at: None,
+            started_at: live.context.clock.monotonic(),
+            link_over: false,
+        }
     }
 
     pub(super) async fn until_its_end(
@@ -73,6 +84,7 @@ impl<'a> ConnectionRun<'a> {
         let permit = live.stop.run_until_cancelled(live.context.connecting.acquire()).await;
         // The semaphore is never closed; `None` is a stop, which the loop below sees at once.
         self.permit = permit.and_then(std::result::Result::ok);
+        self.started_at = live.context.clock.monotonic();
         match self.follow(events).await {
             Ok(Left::Ended(said)) => self.after_end(said, back_off).await,
             Ok(Left::Panicked) => {
@@ -263,7 +275,10 @@ impl<'a> ConnectionRun<'a> {
     async fn connected(&mut self) -> Result<()> {
         let live = self.live;
         self.permit = None;
-        self.connected_at = Some(live.context.clock.monotonic());
+        let now = live.context.clock.monotonic();
+        self.connected_at = Some(now);
+        crate::metrics::connected(now.saturating_sub(self.started_at));
+        live.series.logged_in();
         self.auth.drop_read_ahead();
         let identity = self.connection.identity();
         if let Some(jid) = &identity.jid {

@@ -36,7 +36,8 @@ impl ConnectionRun<'_> {
             (Some(reason), _) => reason,
             (None, None) => EndReason::Lost,
         };
-        tracing::info!(session = %live.id, ?reason, "the connection ended");
+        tracing::info!(?reason, "the connection ended");
+        live.series.disconnected(reason.name());
         match reason {
             EndReason::RestartRequired => Next::Reconnect(Duration::ZERO),
             EndReason::Lost => {

@@ -36,6 +36,7 @@ async fn store_and_publish(
     batch: Vec<Inbound>,
 ) -> Result<()> {
     let context = &live.context;
+    let start = context.clock.monotonic();
     let mut messages: Vec<StoredMessage> = Vec::new();
     let mut changes: Vec<(MessageKey, MessageChange)> = Vec::new();
     for inbound in batch {
@@ -56,6 +57,7 @@ async fn store_and_publish(
             || context.store.record_messages(&live.id, &messages, &names, context.clock.now()),
         )
         .await?;
+        crate::metrics::committed(context.clock.monotonic().saturating_sub(start));
         for (message, new) in messages.into_iter().zip(recorded.inserted) {
             // A redelivery was published when it came first. In doubt twice is better than never.
             if new || unsure {

@@ -13,6 +13,7 @@ use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, EventPump};
+use crate::metrics::SessionSeries;
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
 use crate::store::{MessageKey, SessionRecord};
@@ -53,6 +54,7 @@ pub(crate) struct LiveSession {
     ended: watch::Sender<Option<Ended>>,
     own_jid: Mutex<String>,
     events: EventPump,
+    pub(crate) series: SessionSeries,
     sends: Mutex<Sends>,
 }
 
@@ -80,11 +82,13 @@ impl LiveSession {
             stop.clone(),
             context.runtime.tokio(),
         );
+        let series = SessionSeries::new(id, record.status, context.options.per_session_metrics);
         Self {
             id: id.to_owned(),
             stop,
             context,
             events,
+            series,
             wake: Notify::new(),
             ended_uncleanly: record.is_connected,
             stands_by,
@@ -241,11 +245,13 @@ impl LiveSession {
 
     /// Publishes; never waits for a subscriber.
     pub(crate) fn publish(&self, kind: EventKind) {
+        self.series.published(&kind);
         self.events.publish(kind);
     }
 
     /// Publishes something received: here, and only here, a slow subscriber holds a session up.
     pub(crate) async fn publish_inbound(&self, kind: EventKind) {
+        self.series.published(&kind);
         self.events.publish_inbound(kind).await;
     }
 
@@ -273,6 +279,7 @@ impl LiveSession {
         let record = written.inspect_err(|error| {
             tracing::warn!(session = %self.id, %error, ?event, "the status could not be written");
         })?;
+        self.series.set_status(record.status);
         self.status.send_replace(record.status);
         self.publish(EventKind::Status { status: record.status, detail });
         Ok(())

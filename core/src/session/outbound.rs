@@ -163,6 +163,7 @@ impl Send {
             Prepared::ToSend(to_send) => (to_send.outbound, to_send.change),
         };
         let acknowledged = self.live.expect_ack(&key);
+        let start = self.live.context.clock.monotonic();
         let written = tokio::select! {
             biased;
             written = self.engine.send(&self.chat_id, &key.message_id, &outbound) => written,
@@ -180,6 +181,7 @@ impl Send {
         };
         match answer {
             Some(None) => {
+                crate::metrics::acknowledged(self.live.context.clock.monotonic().saturating_sub(start));
                 let status = self.accepted(&key, change).await?;
                 Ok(SentMessage { key, status, timestamp, repeated: false })
             }
@@ -270,9 +272,9 @@ impl Send {
             },
         )
         .await?;
-        if recorded.inserted.first() == Some(&false)
-            && let Some(earlier) = self.stored(key).await?
-        {
+        if recorded.inserted.first() == Some(&true) {
+            self.live.series.stored_outgoing();
+        } else if let Some(earlier) = self.stored(key).await? {
             match earlier.status {
                 MessageStatus::Pending | MessageStatus::Indeterminate => {}
                 MessageStatus::Failed => return Ok(Prepared::Refused),
@@ -316,6 +318,7 @@ impl Send {
         match change {
             None => self.mark(key, MessageStatus::Sent).await,
             Some(change) => {
+                self.live.series.send_ended(MessageStatus::Sent);
                 self.change(change).await?;
                 Ok(MessageStatus::Sent)
             }
@@ -323,6 +326,7 @@ impl Send {
     }
 
     async fn mark(&self, key: &MessageKey, status: MessageStatus) -> Result<MessageStatus> {
+        self.live.series.send_ended(status);
         let changed = self.change((key.clone(), MessageChange::Status(status))).await?;
         Ok(changed.map_or(status, |message| message.status))
     }

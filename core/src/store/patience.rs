@@ -33,6 +33,7 @@ where
         match outcome {
             Err(error) if is_outage(&error) => {
                 away(&error);
+                crate::metrics::store_waited();
                 // Half fixed, half random: many sessions wait for the same database.
                 let jittered = pause.mul_f64(0.5 + clock.random_unit() / 2.0);
                 stop.run_until_cancelled(clock.sleep(jittered)).await.ok_or_else(stopped)?;
