@@ -62,7 +62,8 @@ async fn a_life_is_seen_and_nobody_is_named() {
     assert_eq!(series(&snapshotter).get("centralita_sessions{status=connected}"), Some(&0.0));
 
     let names: Vec<String> = series(&snapshotter).into_keys().collect();
-    for secret in [world.phone.phone_number(), world.contact.phone_number(), "@".to_owned(), "ventas".to_owned()]
+    for secret in
+        [world.phone.phone_number(), world.contact.phone_number(), "@".to_owned(), "ventas".to_owned()]
     {
         let named: Vec<_> = names.iter().filter(|name| name.contains(&secret)).collect();
         assert!(named.is_empty(), "{named:?} names somebody");
