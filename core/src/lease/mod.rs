@@ -110,6 +110,11 @@ impl LeaseKeeper {
         Ok(())
     }
 
+    /// Renews it no more: it runs out, and whoever takes it then fences what may still be on its way.
+    pub(crate) fn abandon(&self, held: &HeldLease) {
+        self.held().remove(&held.lease.session);
+    }
+
     /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.
     pub(crate) async fn beat(&self, stop: CancellationToken) {
         let pause = self.duration / 3;

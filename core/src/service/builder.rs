@@ -17,6 +17,7 @@ use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
+use crate::store::group::GroupCommit;
 use crate::vault::{KeyProvider, KeyRing, Vault};
 
 /// See [`WhatsAppService::builder`].
@@ -152,6 +153,7 @@ impl WhatsAppServiceBuilder {
             connecting: Semaphore::new(self.options.connect_concurrency),
             version: OnceCell::new(),
             events: Arc::new(EventHub::default()),
+            group: Arc::new(GroupCommit::new(Arc::clone(&store), &clock, runtime.tokio())),
             options: self.options,
             store,
             vault,

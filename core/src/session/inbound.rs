@@ -46,29 +46,34 @@ async fn store_and_publish(
         }
     }
     if !messages.is_empty() {
-        let names = direct_chat_names(&messages);
+        let names: Arc<[_]> = direct_chat_names(&messages).into();
+        let messages: Arc<[StoredMessage]> = messages.into();
         // An attempt that failed may have stored some all the same; the next then takes them for redeliveries.
         let mut unsure = false;
         let recorded = until_available(
             &context.clock,
             closed,
             |_| unsure = true,
-            || context.store.record_messages(&live.id, &messages, &names, context.clock.now()),
+            || {
+                let now = context.clock.now();
+                context.group.record(&live.id, Arc::clone(&messages), Arc::clone(&names), now)
+            },
         )
         .await?;
-        for (message, new) in messages.into_iter().zip(recorded.inserted) {
+        for (message, new) in messages.iter().zip(recorded.inserted) {
             // A redelivery was published when it came first. In doubt twice is better than never.
             if new || unsure {
-                live.publish_inbound(EventKind::Message(Box::new(message))).await;
+                live.publish_inbound(EventKind::Message(Box::new(message.clone()))).await;
             }
         }
     }
     if !changes.is_empty() {
+        let changes: Arc<[_]> = changes.into();
         let changed = until_available(
             &context.clock,
             closed,
             |_| {},
-            || context.store.change_messages(&live.id, &changes, context.clock.now()),
+            || context.group.change(&live.id, Arc::clone(&changes), context.clock.now()),
         )
         .await?;
         for message in changed.into_iter().flatten() {

@@ -109,6 +109,11 @@ impl WriteBatch {
         &self.writes
     }
 
+    /// Takes the statements out.
+    pub fn into_writes(self) -> Vec<AuthWrite> {
+        self.writes
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.creds.is_none() && self.writes.is_empty()

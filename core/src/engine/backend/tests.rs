@@ -14,6 +14,7 @@ use whatsapp_rust::wacore::store::traits::{
 use super::SessionBackend;
 use crate::clock::SystemClock;
 use crate::engine::session_auth::SessionAuth;
+use crate::store::group::GroupCommit;
 use crate::store::{AuthState, AuthStore, MemoryStore, Tenure};
 use crate::vault::{KeyRing, Vault};
 
@@ -33,7 +34,9 @@ async fn world() -> World {
     let keys = KeyRing::parse("test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let vault =
         Vault::encrypted(Arc::new(keys), Arc::clone(&clock)).open_session("s", None).await.unwrap().vault;
-    let auth = SessionAuth::new("s", Tenure::FIRST, store.clone(), vault, clock, AuthState::default());
+    let shared: Arc<dyn crate::store::Store> = store.clone();
+    let group = Arc::new(GroupCommit::new(shared, &clock, &tokio::runtime::Handle::current()));
+    let auth = SessionAuth::new("s", Tenure::FIRST, group, vault, clock, AuthState::default());
     let auth = Arc::new(auth);
     World { store, backend: SessionBackend::new(Arc::clone(&auth)), auth }
 }

@@ -9,9 +9,10 @@ use super::{Data, MemoryStore, check_limit, read_cursor, write_cursor};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::message::{
-    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessagePage, MessageStore, Recorded, StoredMessage,
+    ChangeBatch, Chat, ChatPatch, Direction, MessageKey, MessagePage, MessageStore, RecordBatch, Recorded,
+    StoredMessage,
 };
-use crate::store::rules::apply_change;
+use crate::store::rules::{apply_change, same_error};
 use crate::store::session::Page;
 
 /// The most that a page of messages or chats holds.
@@ -53,49 +54,52 @@ impl Data {
         chat.updated_at = now;
         (true, is_new)
     }
-}
 
-#[async_trait]
-impl MessageStore for MemoryStore {
-    async fn record_messages(
-        &self,
-        session: &str,
-        messages: &[StoredMessage],
-        names: &[(String, String)],
-        now: Timestamp,
-    ) -> Result<Recorded> {
-        let mut data = self.enter("record_messages").await?;
+    fn record_batch(&mut self, batch: &RecordBatch<'_>) -> Recorded {
+        let RecordBatch { session, now, .. } = *batch;
         let mut recorded = Recorded::default();
-        for message in messages {
-            let (inserted, new_chat) = data.record(session, message, now);
+        let mut new_chats = 0;
+        for message in batch.messages {
+            let (inserted, new_chat) = self.record(session, message, now);
             recorded.inserted.push(inserted);
-            recorded.new_chats += u64::from(new_chat);
+            new_chats += u64::from(new_chat);
         }
-        for (chat_id, name) in names {
-            let chat = data.chats.get_mut(session).and_then(|chats| chats.get_mut(chat_id));
+        for (chat_id, name) in batch.names {
+            let chat = self.chats.get_mut(session).and_then(|chats| chats.get_mut(chat_id));
             if let Some(chat) = chat.filter(|chat| chat.name.as_ref() != Some(name)) {
                 chat.name = Some(name.clone());
                 chat.updated_at = now;
             }
         }
-        data.add_chats(session, recorded.new_chats, now);
-        Ok(recorded)
+        self.add_chats(session, new_chats, now);
+        recorded
     }
 
-    async fn change_messages(
-        &self,
-        session: &str,
-        changes: &[(MessageKey, MessageChange)],
-        _now: Timestamp,
-    ) -> Result<Vec<Option<StoredMessage>>> {
-        let mut data = self.enter("change_messages").await?;
-        let mut messages = data.messages.get_mut(session);
-        for (key, wanted) in changes {
+    fn change_batch(&mut self, batch: &ChangeBatch<'_>) -> Vec<Option<StoredMessage>> {
+        let mut messages = self.messages.get_mut(batch.session);
+        for (key, wanted) in batch.changes {
             if let Some(message) = messages.as_mut().and_then(|messages| messages.get_mut(key)) {
                 apply_change(message, wanted);
             }
         }
-        Ok(changes.iter().map(|(key, _)| messages.as_ref()?.get(key).cloned()).collect())
+        batch.changes.iter().map(|(key, _)| messages.as_ref()?.get(key).cloned()).collect()
+    }
+}
+
+#[async_trait]
+impl MessageStore for MemoryStore {
+    async fn record_many(&self, batches: &[RecordBatch<'_>]) -> Vec<Result<Recorded>> {
+        match self.enter("record_messages").await {
+            Ok(mut data) => batches.iter().map(|batch| Ok(data.record_batch(batch))).collect(),
+            Err(error) => batches.iter().map(|_| Err(same_error(&error))).collect(),
+        }
+    }
+
+    async fn change_many(&self, batches: &[ChangeBatch<'_>]) -> Vec<Result<Vec<Option<StoredMessage>>>> {
+        match self.enter("change_messages").await {
+            Ok(mut data) => batches.iter().map(|batch| Ok(data.change_batch(batch))).collect(),
+            Err(error) => batches.iter().map(|_| Err(same_error(&error))).collect(),
+        }
     }
 
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>> {
@@ -189,7 +193,7 @@ impl MessageStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::message::MessageKind;
+    use crate::store::message::{MessageChange, MessageKind};
     use crate::store::{MessageStatus, SessionPatch, SessionRecord, SessionStore};
 
     const NOW: Timestamp = Timestamp::from_unix_s(1_000);
@@ -215,7 +219,7 @@ mod tests {
         let store = store_with(std::slice::from_ref(&message)).await;
         let names = [("c".to_owned(), "Ana".to_owned())];
         let again = store.record_messages("s", &[message.clone(), message], &names, NOW).await.unwrap();
-        assert_eq!(again, Recorded { inserted: vec![false, false], new_chats: 0 });
+        assert_eq!(again, Recorded { inserted: vec![false, false] });
         let record = store.get_session("s").await.unwrap().unwrap();
         assert_eq!((record.messages_received, record.total_chats), (1, 1));
         let chat = store.get_chat("s", "c").await.unwrap().unwrap();

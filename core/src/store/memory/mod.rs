@@ -110,6 +110,14 @@ impl Store for MemoryStore {
         "memory"
     }
 
+    fn commands_sent(&self) -> Option<u64> {
+        Some(self.gate.commands())
+    }
+
+    fn groups_writes(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<()> {
         self.enter("ping").await.map(drop)
     }

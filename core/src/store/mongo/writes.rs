@@ -41,21 +41,12 @@ impl Written {
 impl Inner {
     /// Runs update statements, unordered, in as few commands as their size allows.
     pub(super) async fn update(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
-        self.write("update", "updates", collection, statements, false).await
-    }
-
-    /// Runs update statements one after the other.
-    pub(super) async fn update_in_order(
-        &self,
-        collection: &str,
-        statements: Vec<Document>,
-    ) -> Attempt<Written> {
-        self.write("update", "updates", collection, statements, true).await
+        self.write("update", "updates", collection, statements).await
     }
 
     /// Runs delete statements, unordered.
     pub(super) async fn delete(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
-        self.write("delete", "deletes", collection, statements, false).await
+        self.write("delete", "deletes", collection, statements).await
     }
 
     async fn write(
@@ -64,7 +55,6 @@ impl Inner {
         field: &str,
         collection: &str,
         statements: Vec<Document>,
-        ordered: bool,
     ) -> Attempt<Written> {
         let mut written = Written::default();
         let mut offset = 0;
@@ -74,7 +64,7 @@ impl Inner {
             let document = doc! {
                 command: collection,
                 field: chunk,
-                "ordered": ordered,
+                "ordered": false,
                 "writeConcern": { "w": "majority", "j": true, "wtimeout": wtimeout },
             };
             read_reply(&self.db.run_command(document).await?, offset, &mut written)?;

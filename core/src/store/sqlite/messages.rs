@@ -9,8 +9,8 @@ use super::{SqliteStore, chats};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::message::{
-    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage, MessageStatus,
-    MessageStore, Recorded, StoredMessage,
+    ChangeBatch, Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage,
+    MessageStatus, MessageStore, RecordBatch, Recorded, StoredMessage,
 };
 use crate::store::rules::{apply_change, check_limit, open_page_token, page_token};
 use crate::store::session::Page;
@@ -20,35 +20,28 @@ const COLUMNS: &str = "chatId, sender, messageId, direction, fromMe, timestamp, 
 
 #[async_trait]
 impl MessageStore for SqliteStore {
-    async fn record_messages(
-        &self,
-        session: &str,
-        messages: &[StoredMessage],
-        names: &[(String, String)],
-        now: Timestamp,
-    ) -> Result<Recorded> {
-        let (session, messages, names) = (session.to_owned(), messages.to_vec(), names.to_vec());
-        self.write("record_messages", move |conn| record(conn, &session, &messages, &names, now)).await
+    async fn record_many(&self, batches: &[RecordBatch<'_>]) -> Vec<Result<Recorded>> {
+        type Owned = (String, Vec<StoredMessage>, Vec<(String, String)>, Timestamp);
+        let owned: Vec<Owned> = batches
+            .iter()
+            .map(|batch| (batch.session.to_owned(), batch.messages.to_vec(), batch.names.to_vec(), batch.now))
+            .collect();
+        let one = |conn: &Connection, (session, messages, names, now): &Owned| {
+            record(conn, session, messages, names, *now).map_err(|error| error.of_session(session))
+        };
+        self.write_each("record_messages", owned, one).await
     }
 
-    async fn change_messages(
-        &self,
-        session: &str,
-        changes: &[(MessageKey, MessageChange)],
-        now: Timestamp,
-    ) -> Result<Vec<Option<StoredMessage>>> {
-        let (session, changes) = (session.to_owned(), changes.to_vec());
-        self.write("change_messages", move |conn| {
-            for (key, change) in &changes {
-                if let Some(mut message) = get(conn, &session, key)? {
-                    apply_change(&mut message, change);
-                    update(conn, &session, &message, now)?;
-                }
-            }
-            // As they stand after all changes: two may be for one message.
-            changes.iter().map(|(key, _)| get(conn, &session, key)).collect()
-        })
-        .await
+    async fn change_many(&self, batches: &[ChangeBatch<'_>]) -> Vec<Result<Vec<Option<StoredMessage>>>> {
+        type Owned = (String, Vec<(MessageKey, MessageChange)>, Timestamp);
+        let owned: Vec<Owned> = batches
+            .iter()
+            .map(|batch| (batch.session.to_owned(), batch.changes.to_vec(), batch.now))
+            .collect();
+        let one = |conn: &Connection, (session, changes, now): &Owned| {
+            change(conn, session, changes, *now).map_err(|error| error.of_session(session))
+        };
+        self.write_each("change_messages", owned, one).await
     }
 
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>> {
@@ -94,6 +87,22 @@ impl MessageStore for SqliteStore {
     }
 }
 
+fn change(
+    conn: &Connection,
+    session: &str,
+    changes: &[(MessageKey, MessageChange)],
+    now: Timestamp,
+) -> Result<Vec<Option<StoredMessage>>> {
+    for (key, change) in changes {
+        if let Some(mut message) = get(conn, session, key)? {
+            apply_change(&mut message, change);
+            update(conn, session, &message, now)?;
+        }
+    }
+    // As they stand after all changes: two may be for one message.
+    changes.iter().map(|(key, _)| get(conn, session, key)).collect()
+}
+
 fn record(
     conn: &Connection,
     session: &str,
@@ -102,7 +111,7 @@ fn record(
     now: Timestamp,
 ) -> Result<Recorded> {
     let mut recorded = Recorded::default();
-    let (mut sent, mut received) = (0_u64, 0_u64);
+    let (mut sent, mut received, mut new_chats) = (0_u64, 0_u64, 0_u64);
     for message in messages {
         let new = insert(conn, session, message, now)?;
         recorded.inserted.push(new);
@@ -116,7 +125,7 @@ fn record(
             _ => {}
         }
         let unread = u32::from(counts && message.direction == Direction::In);
-        recorded.new_chats +=
+        new_chats +=
             u64::from(chats::bump(conn, session, &message.key.chat_id, message.timestamp, unread, now)?);
     }
     for (chat_id, name) in names {
@@ -128,13 +137,7 @@ fn record(
                    WHERE sessionId = ?1";
         conn.prepare_cached(sql)
             .db()?
-            .execute(params![
-                session,
-                to_sql(sent),
-                to_sql(received),
-                to_sql(recorded.new_chats),
-                now.unix_ms()
-            ])
+            .execute(params![session, to_sql(sent), to_sql(received), to_sql(new_chats), now.unix_ms()])
             .db()?;
     }
     Ok(recorded)

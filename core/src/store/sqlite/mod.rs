@@ -30,6 +30,7 @@ pub use self::options::SqliteOptions;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::Store;
+use super::rules::same_error;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -106,6 +107,31 @@ impl SqliteStore {
         self.writer.run(work).await.map_err(|error| error.during(op))
     }
 
+    /// Runs `work` for each of `batches` in the next transaction. A refused one is undone alone.
+    async fn write_each<B, T, W>(&self, op: &'static str, batches: Vec<B>, work: W) -> Vec<Result<T>>
+    where
+        B: Send + 'static,
+        T: Send + 'static,
+        W: Fn(&Connection, &B) -> Result<T> + Send + 'static,
+    {
+        let count = batches.len();
+        let outcome = self
+            .write(op, move |conn| {
+                let mut results = Vec::with_capacity(batches.len());
+                for batch in &batches {
+                    let mut result = None;
+                    writer::in_savepoint(conn, |conn| {
+                        let outcome = work(conn, batch).map_err(|error| error.during(op));
+                        result.insert(outcome).is_ok()
+                    })?;
+                    results.extend(result);
+                }
+                Ok(results)
+            })
+            .await;
+        outcome.unwrap_or_else(|error| (0..count).map(|_| Err(same_error(&error))).collect())
+    }
+
     /// Runs `work` on a connection that sees every write that was answered.
     async fn read<T, W>(&self, op: &'static str, work: W) -> Result<T>
     where
@@ -124,6 +150,14 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn name(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn commands_sent(&self) -> Option<u64> {
+        Some(self.writer.groups())
+    }
+
+    fn groups_writes(&self) -> bool {
+        true
     }
 
     async fn ping(&self) -> Result<()> {
