@@ -252,7 +252,15 @@ async fn many_sessions_are_written_in_one_durable_command() {
         store.record_messages("s1", &messages, &[], NOW).await.unwrap();
         assert_eq!(names(&take(&commands)), ["update messages"]);
         store.flush_counts().await.unwrap();
-        assert_eq!(names(&take(&commands)), ["update chats", "update sessions"]);
+        let mut counted = names(&take(&commands));
+        // Whether the server can write to both collections at once is asked for once.
+        counted.retain(|name| name != "hello ");
+        // That the chat is new is known only after the first.
+        assert!(
+            counted == ["bulkWrite ", "update sessions"]
+                || counted == ["update chats", "update sessions", "update sessions"],
+            "{counted:?}"
+        );
         store.record_messages("s1", &messages, &[], NOW).await.unwrap();
         store.flush_counts().await.unwrap();
         assert_eq!(names(&take(&commands)), ["update messages"]);

@@ -25,7 +25,7 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         &context.clock,
         &live.stop,
         |_| {},
-        || context.store.load_auth(&live.id, tenure, NOT_READ_AHEAD),
+        || context.group.load_auth(&live.id, tenure, NOT_READ_AHEAD),
     )
     .await?;
     let data_key = data_key_row();

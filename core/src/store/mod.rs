@@ -46,7 +46,7 @@ pub use message::{
 pub use mongo::MongoStore;
 pub use session::{
     Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
-    StatusDetail,
+    StatusCase, StatusChange, StatusDetail,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

@@ -10,7 +10,11 @@
 //! | auth | `apply_auth` | no: a batch never names a session twice |
 //! | records | `record_many` | yes, in order |
 //! | changes | `change_many` | yes, in order |
+//! | leases | `acquire_leases` | no |
+//! | loads | `load_auths` | no |
+//! | statuses | `patch_by_status` | no |
 
+mod connecting;
 mod lane;
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
+use self::connecting::{LeaseWork, LoadWork, StatusWork};
 use self::lane::{Lane, LaneOptions, Work};
 use super::auth::{AuthWrite, Tenure, WriteBatch};
 use super::message::{ChangeBatch, MessageChange, MessageKey, RecordBatch, Recorded, StoredMessage};
@@ -34,6 +39,8 @@ const IN_FLIGHT: usize = 3;
 const SPACING: Duration = Duration::from_millis(5);
 /// Entries in one group.
 const GROUP: usize = 1_024;
+/// Auth states read at once.
+const LOADS: usize = 64;
 /// Bytes in one group, about: far below what one command may have.
 const GROUP_BYTES: usize = 8 << 20;
 /// Entries that may wait or be in flight in one lane.
@@ -47,6 +54,9 @@ pub(crate) struct GroupCommit {
     auth: Lane<AuthWork>,
     records: Lane<RecordWork>,
     changes: Lane<ChangeWork>,
+    leases: Lane<LeaseWork>,
+    loads: Lane<LoadWork>,
+    statuses: Lane<StatusWork>,
 }
 
 impl std::fmt::Debug for GroupCommit {
@@ -72,6 +82,10 @@ impl GroupCommit {
             auth: Lane::start(&store, clock, runtime, options(false)),
             records: Lane::start(&store, clock, runtime, options(true)),
             changes: Lane::start(&store, clock, runtime, options(true)),
+            leases: Lane::start(&store, clock, runtime, options(false)),
+            // Whole states are in memory at once: few at a time.
+            loads: Lane::start(&store, clock, runtime, LaneOptions { group: LOADS, ..options(false) }),
+            statuses: Lane::start(&store, clock, runtime, options(false)),
             store,
         }
     }
@@ -117,6 +131,7 @@ impl GroupCommit {
         self.auth.settle(session).await;
         self.records.settle(session).await;
         self.changes.settle(session).await;
+        self.statuses.settle(session).await;
     }
 }
 

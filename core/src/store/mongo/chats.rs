@@ -20,19 +20,11 @@ use crate::store::session::Page;
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// How often statements that met another's insert are written again.
-const COLLISIONS: usize = 8;
+pub(super) const COLLISIONS: usize = 8;
 
-/// What came of counting in chats.
-#[derive(Default)]
-pub(super) struct Counted {
-    /// By session.
-    pub(super) new_chats: HashMap<String, u64>,
-    /// Sessions whose new chats cannot be told from old ones any more.
-    pub(super) doubtful: HashSet<String>,
-}
-
-/// Notes new messages in their chats, for all sessions of a flush: the newest time, how many more are unread, the name.
-pub(super) async fn count(inner: &Inner, flush: &Flush) -> Attempt<Counted> {
+/// What new messages add to their chats, for all sessions of a flush: the newest time, how many more are unread,
+/// the name. Each with its session.
+pub(super) fn count_statements(flush: &Flush) -> Vec<(&str, Document)> {
     let mut statements: Vec<(&str, Document)> = Vec::new();
     for (session, tally) in &flush.tallies {
         for (chat_id, (newest, unread)) in &tally.chats {
@@ -45,24 +37,7 @@ pub(super) async fn count(inner: &Inner, flush: &Flush) -> Attempt<Counted> {
             statements.push((session, doc! { "q": filter, "u": update }));
         }
     }
-    let mut counted = Counted::default();
-    for _ in 0..COLLISIONS {
-        if statements.is_empty() {
-            return Ok(counted);
-        }
-        let written = inner.update(CHATS, statements.iter().map(|(_, one)| one.clone()).collect()).await?;
-        for index in &written.inserted {
-            *counted.new_chats.entry(statements[*index].0.to_owned()).or_default() += 1;
-        }
-        for (index, code) in &written.refused {
-            tracing::warn!(session = statements[*index].0, code, "a chat refused what its messages add");
-        }
-        statements = not_counted_yet(inner, flush, &statements, &written.duplicates, &mut counted).await?;
-    }
-    match statements.is_empty() {
-        true => Ok(counted),
-        false => Err(collided()),
-    }
+    statements
 }
 
 fn count_statement(flush: &Flush, session: &str, chat_id: &str, newest: Timestamp, unread: u32) -> Document {
@@ -82,35 +57,23 @@ fn count_statement(flush: &Flush, session: &str, chat_id: &str, newest: Timestam
     doc! { "q": filter, "u": update, "upsert": true }
 }
 
-/// Of the statements whose chat was there and not matched: those that met another's insert. The others were
-/// applied by an earlier attempt, whose answer was lost.
-async fn not_counted_yet<'a>(
+/// Of statements whose chat was there and not matched: those that an earlier attempt of the flush has applied.
+pub(super) async fn counted_already(
     inner: &Inner,
     flush: &Flush,
-    statements: &[(&'a str, Document)],
-    duplicates: &[usize],
-    counted: &mut Counted,
-) -> Attempt<Vec<(&'a str, Document)>> {
-    if duplicates.is_empty() {
-        return Ok(Vec::new());
-    }
+    statements: &[(&str, Document)],
+    taken: &[usize],
+) -> Attempt<HashSet<usize>> {
     let id = |index: usize| {
         statements[index].1.get_document("q").ok().and_then(|filter| filter.get("_id").cloned())
     };
-    let ids: Vec<Bson> = duplicates.iter().filter_map(|index| id(*index)).collect();
+    let ids: Vec<Bson> = taken.iter().filter_map(|index| id(*index)).collect();
     let ours = doc! { "_id": { "$in": ids }, "countedBy": &flush.by, "countedSeq": { "$gte": flush.seq } };
     let found = inner.collection(CHATS).find(ours).projection(doc! { "_id": 1 }).batch_size(100_000).await?;
     let found: Vec<Document> = found.try_collect().await?;
-    let applied: Vec<&Bson> = found.iter().filter_map(|row| row.get("_id")).collect();
-    let mut left = Vec::new();
-    for index in duplicates {
-        if id(*index).is_some_and(|id| applied.contains(&&id)) {
-            counted.doubtful.insert(statements[*index].0.to_owned());
-        } else {
-            left.push(statements[*index].clone());
-        }
-    }
-    Ok(left)
+    let found: Vec<&Bson> = found.iter().filter_map(|row| row.get("_id")).collect();
+    let applied = |index: &&usize| id(**index).is_some_and(|id| found.contains(&&id));
+    Ok(taken.iter().filter(applied).copied().collect())
 }
 
 /// Makes sure that chats are there that have these messages.
@@ -223,7 +186,7 @@ async fn write(inner: &Inner, mut statements: Vec<Document>) -> Attempt<u64> {
     }
 }
 
-fn collided() -> Failure {
+pub(super) fn collided() -> Failure {
     Failure::Final(Error::new(
         ErrorKind::Unavailable,
         "others insert and delete the same chats every time; retry later",

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bulk::BulkWrite;
 use super::counts::Counts;
 use super::options::MongoOptions;
 use super::{Inner, MongoStore, indexes};
@@ -108,6 +109,7 @@ impl MongoStore {
             closed: AtomicBool::new(false),
             closing: CancellationToken::new(),
             counts,
+            bulk_write: BulkWrite::default(),
             commands,
         }));
         if store.0.options.create_indexes {

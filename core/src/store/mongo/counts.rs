@@ -13,10 +13,13 @@ use mongodb::bson::{Document, doc};
 
 use super::calls::repeated;
 use super::documents::{date, unsigned};
-use super::{Inner, MongoStore, SESSIONS, chats, recount};
+use super::errors::Failure;
+use super::{CHATS, Inner, MongoStore, SESSIONS, chats, recount};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::message::{Direction, StoredMessage};
+
+type Attempt<T> = std::result::Result<T, Failure>;
 
 /// What is to be counted, and what is being counted.
 pub(super) struct Counts {
@@ -77,7 +80,6 @@ pub(super) struct Flush {
     pub(super) now: Timestamp,
     pub(super) tallies: HashMap<String, Tally>,
     recount: HashSet<String>,
-    chats_done: bool,
 }
 
 impl Flush {
@@ -145,7 +147,6 @@ impl Counts {
             now,
             tallies: std::mem::take(&mut gathered.tallies),
             recount: std::mem::take(&mut gathered.doubtful),
-            chats_done: false,
         })
     }
 
@@ -208,18 +209,13 @@ async fn finish(inner: &Arc<Inner>, unfinished: &mut Option<Flush>) -> Result<()
             *unfinished = inner.counts.next(inner.options.clock.now());
         }
         let Some(flush) = unfinished.as_mut() else { return Ok(()) };
-        if !flush.chats_done {
-            let this = &*flush;
-            let counted = repeated(inner, |inner| async move { chats::count(&inner, this).await }).await?;
-            for (session, new) in counted.new_chats {
-                flush.tallies.entry(session).or_default().new_chats += new;
-            }
-            flush.recount.extend(counted.doubtful);
-            flush.chats_done = true;
-        }
         let this = &*flush;
-        let refused = repeated(inner, |inner| async move { count_sessions(&inner, this).await }).await?;
-        flush.recount.extend(refused);
+        let outcome = repeated(inner, |inner| async move { write(&inner, this).await }).await?;
+        for (session, new) in outcome.new_chats {
+            // Known only now: it goes with the next flush, which follows at once.
+            inner.counts.note_new_chats(&session, new);
+        }
+        flush.recount.extend(outcome.doubtful);
         while let Some(session) = flush.recount.iter().next().cloned() {
             match recount_one(inner, &session).await {
                 Err(error) if is_unsure(&error) => return Err(error),
@@ -233,48 +229,79 @@ async fn finish(inner: &Arc<Inner>, unfinished: &mut Option<Flush>) -> Result<()
     }
 }
 
-/// Returns the sessions whose counters refused the addition.
-async fn count_sessions(
-    inner: &Inner,
-    flush: &Flush,
-) -> std::result::Result<Vec<String>, super::errors::Failure> {
-    let counting: Vec<(&String, &Tally)> =
-        flush.tallies.iter().filter(|(_, tally)| tally.activity.is_some() || tally.new_chats > 0).collect();
-    let statements = counting.iter().map(|(session, tally)| {
-        let mut filter = doc! { "sessionId": *session };
+/// What came of a flush.
+#[derive(Default)]
+struct Outcome {
+    /// By session.
+    new_chats: HashMap<String, u64>,
+    /// Sessions that must be counted anew.
+    doubtful: HashSet<String>,
+}
+
+async fn write(inner: &Inner, flush: &Flush) -> Attempt<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut chats = chats::count_statements(flush);
+    let (counting, mut sessions) = session_statements(flush);
+    for _ in 0..chats::COLLISIONS {
+        let statements = chats.iter().map(|(_, one)| one.clone()).collect();
+        let written =
+            inner.update_both((CHATS, statements), (SESSIONS, std::mem::take(&mut sessions))).await?;
+        for (index, code) in written.1.refused {
+            tracing::warn!(
+                session = counting[index],
+                code,
+                "the counters refused an addition; counting anew"
+            );
+            outcome.doubtful.insert(counting[index].to_owned());
+        }
+        for index in written.0.inserted {
+            *outcome.new_chats.entry(chats[index].0.to_owned()).or_default() += 1;
+        }
+        for (index, code) in written.0.refused {
+            tracing::warn!(session = chats[index].0, code, "a chat refused what its messages add");
+        }
+        let taken = written.0.duplicates;
+        if taken.is_empty() {
+            return Ok(outcome);
+        }
+        let applied = chats::counted_already(inner, flush, &chats, &taken).await?;
+        let (applied, left): (Vec<usize>, Vec<usize>) =
+            taken.into_iter().partition(|index| applied.contains(index));
+        // By an earlier attempt, whose answer was lost: whether the chat was new then is not known.
+        outcome.doubtful.extend(applied.into_iter().map(|index| chats[index].0.to_owned()));
+        // The others met another's insert.
+        chats = left.into_iter().map(|index| chats[index].clone()).collect();
+        if chats.is_empty() {
+            return Ok(outcome);
+        }
+    }
+    Err(chats::collided())
+}
+
+/// The sessions that are counted in, and the statement of each.
+fn session_statements(flush: &Flush) -> (Vec<&str>, Vec<Document>) {
+    let counting = flush.tallies.iter().filter(|(_, tally)| tally.activity.is_some() || tally.new_chats > 0);
+    let statements = counting.map(|(session, tally)| {
+        let mut filter = doc! { "sessionId": session };
         flush.once(&mut filter);
         let mut set = doc! { "updatedAt": date(flush.now) };
         flush.mark(&mut set);
         let mut update = doc! { "$set": set };
         // What is counted anew is not added to.
-        if !flush.recount.contains(*session) {
-            update.insert(
-                "$inc",
-                doc! {
-                    "messagesSent": unsigned(tally.sent),
-                    "messagesReceived": unsigned(tally.received),
-                    "totalChats": unsigned(tally.new_chats),
-                },
-            );
+        if !flush.recount.contains(session) {
+            let add = doc! {
+                "messagesSent": unsigned(tally.sent),
+                "messagesReceived": unsigned(tally.received),
+                "totalChats": unsigned(tally.new_chats),
+            };
+            update.insert("$inc", add);
         }
         if let Some(at) = tally.activity {
             update.insert("$max", doc! { "lastActivity": date(at) });
         }
-        doc! { "q": filter, "u": update }
+        (session.as_str(), doc! { "q": filter, "u": update })
     });
-    let statements: Vec<Document> = statements.collect();
-    if statements.is_empty() {
-        return Ok(Vec::new());
-    }
-    let written = inner.update(SESSIONS, statements).await?;
-    Ok(written
-        .refused
-        .into_iter()
-        .map(|(index, code)| {
-            tracing::warn!(session = %counting[index].0, code, "the counters refused an addition; counting anew");
-            counting[index].0.clone()
-        })
-        .collect())
+    statements.unzip()
 }
 
 async fn recount_one(inner: &Arc<Inner>, session: &str) -> Result<(u64, u64, u64)> {

@@ -9,7 +9,9 @@
 
 mod archive;
 mod auth;
+mod auth_groups;
 mod batches;
+mod bulk;
 mod calls;
 mod change;
 mod chats;
@@ -18,12 +20,14 @@ mod counts;
 mod documents;
 mod errors;
 mod indexes;
+mod lease_groups;
 mod leases;
 mod messages;
 mod options;
 mod patches;
 mod record;
 mod recount;
+mod session_groups;
 mod sessions;
 mod writes;
 
@@ -38,6 +42,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::bulk::BulkWrite;
 use self::counts::Counts;
 pub use self::options::MongoOptions;
 use super::Store;
@@ -67,6 +72,7 @@ struct Inner {
     /// Cancelled when the store begins to close: what waits for its time need wait no longer.
     closing: CancellationToken,
     counts: Counts,
+    bulk_write: BulkWrite,
     /// Commands sent, if the client is ours and tells us.
     commands: Option<Arc<AtomicU64>>,
 }

@@ -9,13 +9,13 @@ use mongodb::options::ReturnDocument;
 
 use super::documents::{Fields, date, session_document, session_record};
 use super::errors::{DUPLICATE, Failure, code_of};
-use super::{Inner, MongoStore, SESSIONS, patches};
+use super::{Inner, MongoStore, SESSIONS, patches, session_groups};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::status::Status;
 use crate::store::rules::{apply_patch, check_limit, open_page_token, page_token};
 use crate::store::session::{
-    Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
+    Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics, StatusChange,
 };
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -54,6 +54,10 @@ impl SessionStore for MongoStore {
         let from: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
         let filter = doc! { "sessionId": session, "status": { "$in": from } };
         self.patch_where(session, filter, patch, now).await
+    }
+
+    async fn patch_by_status(&self, changes: &[StatusChange<'_>]) -> Vec<Result<Option<SessionRecord>>> {
+        session_groups::patch(self, changes).await
     }
 
     async fn get_session(&self, session: &str) -> Result<Option<SessionRecord>> {
@@ -168,7 +172,7 @@ async fn patched(
     }
 }
 
-fn record(document: &Document) -> Result<SessionRecord> {
+pub(super) fn record(document: &Document) -> Result<SessionRecord> {
     session_record(document).map_err(|error| match document.get_str("sessionId") {
         Ok(session) => error.of_session(session),
         Err(_) => error,

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// The server takes 48,000,000 bytes and 100,000 statements; this leaves room for the frame.
-const MAX_BYTES: usize = 40_000_000;
+pub(super) const MAX_BYTES: usize = 40_000_000;
 const MAX_STATEMENTS: usize = 100_000;
 
 /// What a command of statements did.
@@ -49,6 +49,12 @@ impl Inner {
         self.write("delete", "deletes", collection, statements).await
     }
 
+    /// Durable on a majority before it is answered.
+    pub(super) fn durable(&self) -> Document {
+        let wtimeout = i64::try_from(self.options.write_timeout.as_millis()).unwrap_or(i64::MAX);
+        doc! { "w": "majority", "j": true, "wtimeout": wtimeout }
+    }
+
     async fn write(
         &self,
         command: &str,
@@ -60,12 +66,11 @@ impl Inner {
         let mut offset = 0;
         for chunk in chunks(statements) {
             let length = chunk.len();
-            let wtimeout = i64::try_from(self.options.write_timeout.as_millis()).unwrap_or(i64::MAX);
             let document = doc! {
                 command: collection,
                 field: chunk,
                 "ordered": false,
-                "writeConcern": { "w": "majority", "j": true, "wtimeout": wtimeout },
+                "writeConcern": self.durable(),
             };
             read_reply(&self.db.run_command(document).await?, offset, &mut written)?;
             offset += length;
