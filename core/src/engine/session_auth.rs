@@ -422,6 +422,11 @@ impl SessionAuth {
         }
     }
 
+    /// Ends the use of the state for a reason that lies elsewhere, unless it has ended already.
+    pub(crate) fn give_up(&self, error: Error) -> Error {
+        if self.closed.is_cancelled() { error } else { self.fail(error) }
+    }
+
     fn fail(&self, error: Error) -> Error {
         let error = error.of_session(&self.session);
         let copy = Error::new(error.kind(), error.message().to_owned()).of_session(&self.session);

@@ -7,20 +7,26 @@ use tokio_util::sync::CancellationToken;
 use super::live::LiveSession;
 use crate::engine::content::Inbound;
 use crate::engine::inbound::Commit;
+use crate::engine::session_auth::SessionAuth;
 use crate::error::Result;
 use crate::events::EventKind;
 use crate::store::patience::until_available;
 use crate::store::{Direction, MessageChange, MessageKey, StoredMessage};
 
-/// The engine's commit hook for one session. It waits while the store is away and errs only once `closed`.
-pub(crate) fn commit(live: &Arc<LiveSession>, closed: CancellationToken) -> Commit {
+/// The engine's commit hook for one session. It waits while the store is away. What the store refuses for good ends
+/// the use of `auth`, and with it the session: nothing is acknowledged that is not stored.
+pub(crate) fn commit(live: &Arc<LiveSession>, auth: &Arc<SessionAuth>) -> Commit {
     let live = Arc::downgrade(live);
+    let auth = Arc::clone(auth);
     Arc::new(move |batch| {
         let live = live.clone();
-        let closed = closed.clone();
+        let auth = auth.clone();
         Box::pin(async move {
             match live.upgrade() {
-                Some(live) => store_and_publish(&live, &closed, batch).await,
+                Some(live) => {
+                    let stored = store_and_publish(&live, &auth.closed(), batch).await;
+                    stored.map_err(|error| auth.give_up(error))
+                }
                 // The session is gone and so is its socket: WhatsApp will deliver again.
                 None => {
                     Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the session was stopped"))

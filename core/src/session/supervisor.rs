@@ -204,7 +204,7 @@ async fn run_client(
         Arc::clone(&auth),
         &settings,
         context.sockets.clone(),
-        commit(live, auth.closed()),
+        commit(live, &auth),
         context.runtime.tokio().clone(),
     )
     .await?;

@@ -356,7 +356,9 @@ pub trait MessageStore: Send + Sync {
     /// Reads messages by key, in order.
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>>;
 
-    /// Reads a page, newest first (ties by key, descending).
+    /// Reads a page, newest first. Of one second, which is as exact as WhatsApp's times are, the one that arrived last
+    /// comes first, by the clock of whoever recorded it; those from history come after those that arrived, by
+    /// key, descending.
     async fn list_messages(&self, session: &str, page: &MessagePage) -> Result<Page<StoredMessage>>;
 
     /// Creates or changes chats. Returns how many were new; the session's `totalChats` rises by as many.

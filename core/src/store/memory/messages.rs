@@ -12,11 +12,17 @@ use crate::store::message::{
     ChangeBatch, Chat, ChatPatch, Direction, MessageKey, MessagePage, MessageStore, RecordBatch, Recorded,
     StoredMessage,
 };
-use crate::store::rules::{apply_change, same_error};
+use crate::store::rules::{MessagePlace, apply_change, same_error};
 use crate::store::session::Page;
 
 /// The most that a page of messages or chats holds.
 const MAX_LIMIT: u32 = 1_000;
+
+/// A message, and when it came.
+pub(super) struct Kept {
+    message: StoredMessage,
+    arrival: i64,
+}
 
 impl Data {
     fn chat_of(&mut self, session: &str, chat_id: &str, now: Timestamp) -> (&mut Chat, bool) {
@@ -37,7 +43,10 @@ impl Data {
     fn record(&mut self, session: &str, message: &StoredMessage, now: Timestamp) -> (bool, bool) {
         match self.messages.entry(session.to_owned()).or_default().entry(message.key.clone()) {
             Entry::Occupied(_) => return (false, false),
-            Entry::Vacant(free) => free.insert(message.clone()),
+            Entry::Vacant(free) => {
+                let arrival = self.arrivals.number(message, now);
+                free.insert(Kept { message: message.clone(), arrival })
+            }
         };
         let counts = !message.from_history;
         if let Some(record) = self.sessions.get_mut(session) {
@@ -78,11 +87,11 @@ impl Data {
     fn change_batch(&mut self, batch: &ChangeBatch<'_>) -> Vec<Option<StoredMessage>> {
         let mut messages = self.messages.get_mut(batch.session);
         for (key, wanted) in batch.changes {
-            if let Some(message) = messages.as_mut().and_then(|messages| messages.get_mut(key)) {
-                apply_change(message, wanted);
+            if let Some(kept) = messages.as_mut().and_then(|messages| messages.get_mut(key)) {
+                apply_change(&mut kept.message, wanted);
             }
         }
-        batch.changes.iter().map(|(key, _)| messages.as_ref()?.get(key).cloned()).collect()
+        batch.changes.iter().map(|(key, _)| Some(messages.as_ref()?.get(key)?.message.clone())).collect()
     }
 }
 
@@ -105,24 +114,25 @@ impl MessageStore for MemoryStore {
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>> {
         let data = self.enter("get_messages").await?;
         let messages = data.messages.get(session);
-        Ok(keys.iter().map(|key| messages?.get(key).cloned()).collect())
+        Ok(keys.iter().map(|key| Some(messages?.get(key)?.message.clone())).collect())
     }
 
     async fn list_messages(&self, session: &str, page: &MessagePage) -> Result<Page<StoredMessage>> {
         let limit = check_limit(page.limit, MAX_LIMIT)?;
-        let after: Option<(i64, MessageKey)> = read_cursor(page.after.as_deref())?;
+        let after: Option<MessagePlace> = read_cursor(page.after.as_deref())?;
         let data = self.enter("list_messages").await?;
-        let place = |message: &StoredMessage| (message.timestamp.unix_ms(), message.key.clone());
+        let place = |kept: &Kept| (kept.message.timestamp.unix_ms(), kept.arrival, kept.message.key.clone());
         let messages = data.messages.get(session).into_iter().flat_map(|messages| messages.values());
         let mut found: Vec<_> = messages
-            .filter(|message| page.chat_id.as_ref().is_none_or(|chat| message.key.chat_id == *chat))
-            .filter(|message| after.as_ref().is_none_or(|after| place(message) < *after))
+            .filter(|kept| page.chat_id.as_ref().is_none_or(|chat| kept.message.key.chat_id == *chat))
+            .filter(|kept| after.as_ref().is_none_or(|after| place(kept) < *after))
             .collect();
-        found.sort_by_key(|message| Reverse(place(message)));
+        found.sort_by_key(|kept| Reverse(place(kept)));
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|message| write_cursor(&place(message)));
-        Ok(Page { next, items: found.into_iter().cloned().collect(), malformed: Vec::new() })
+        let next = found.last().filter(|_| more).map(|kept| write_cursor(&place(kept)));
+        let items = found.into_iter().map(|kept| kept.message.clone()).collect();
+        Ok(Page { next, items, malformed: Vec::new() })
     }
 
     async fn patch_chats(&self, session: &str, patches: &[ChatPatch], now: Timestamp) -> Result<u64> {
@@ -169,7 +179,8 @@ impl MessageStore for MemoryStore {
         let messages = data.messages.get(session);
         let count = |direction| {
             let own = messages.into_iter().flat_map(|messages| messages.values());
-            own.filter(|message| !message.from_history && message.direction == direction).count() as u64
+            let counts = |kept: &&Kept| !kept.message.from_history && kept.message.direction == direction;
+            own.filter(counts).count() as u64
         };
         let (sent, received) = (count(Direction::Out), count(Direction::In));
         let chats = data.chats.get(session).map_or(0, |chats| chats.len() as u64);

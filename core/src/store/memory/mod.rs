@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Chat, Lease, MessageKey, SessionRecord, Store, StoredMessage};
+use super::rules::Arrivals;
+use super::{Chat, Lease, MessageKey, SessionRecord, Store};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use gate::Gate;
@@ -32,7 +33,8 @@ struct Data {
     sessions: BTreeMap<String, SessionRecord>,
     auth: BTreeMap<String, auth::SessionAuth>,
     archives: BTreeMap<String, auth::Archive>,
-    messages: BTreeMap<String, BTreeMap<MessageKey, StoredMessage>>,
+    messages: BTreeMap<String, BTreeMap<MessageKey, messages::Kept>>,
+    arrivals: Arrivals,
     chats: BTreeMap<String, BTreeMap<String, Chat>>,
     leases: BTreeMap<String, Lease>,
 }

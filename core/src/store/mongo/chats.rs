@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::calls::repeated;
-use super::counts::{self, Flush, is_unsure};
+use super::counts::{self, Flush, Tally, is_unsure};
 use super::documents::{Fields, date, joined_id, stored_chat};
 use super::errors::Failure;
 use super::{CHATS, Inner, MongoStore};
@@ -28,7 +28,7 @@ pub(super) fn count_statements(flush: &Flush) -> Vec<(&str, Document)> {
     let mut statements: Vec<(&str, Document)> = Vec::new();
     for (session, tally) in &flush.tallies {
         for (chat_id, (newest, unread)) in &tally.chats {
-            statements.push((session, count_statement(flush, session, chat_id, *newest, *unread)));
+            statements.push((session, count_statement(flush, session, tally, chat_id, *newest, *unread)));
         }
         for (chat_id, name) in tally.names.iter().filter(|(chat_id, _)| !tally.chats.contains_key(*chat_id)) {
             let filter =
@@ -40,16 +40,24 @@ pub(super) fn count_statements(flush: &Flush) -> Vec<(&str, Document)> {
     statements
 }
 
-fn count_statement(flush: &Flush, session: &str, chat_id: &str, newest: Timestamp, unread: u32) -> Document {
+fn count_statement(
+    flush: &Flush,
+    session: &str,
+    tally: &Tally,
+    chat_id: &str,
+    newest: Timestamp,
+    unread: u32,
+) -> Document {
+    let now = tally.activity.unwrap_or(flush.now);
     let mut filter = doc! { "_id": joined_id(&[session, chat_id]), "sessionId": session };
     flush.once(&mut filter);
-    let mut set = doc! { "updatedAt": date(flush.now) };
+    let mut set = doc! { "updatedAt": date(now) };
     flush.mark(&mut set);
-    if let Some(name) = flush.tallies.get(session).and_then(|tally| tally.names.get(chat_id)) {
+    if let Some(name) = tally.names.get(chat_id) {
         set.insert("name", name);
     }
     let update = doc! {
-        "$setOnInsert": fresh(chat_id, flush.now),
+        "$setOnInsert": fresh(chat_id, now),
         "$max": { "lastMessageAt": date(newest) },
         "$inc": { "unreadCount": i64::from(unread) },
         "$set": set,

@@ -19,6 +19,7 @@ use super::counts::Counts;
 use super::options::MongoOptions;
 use super::{Inner, MongoStore, indexes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::rules::Arrivals;
 
 impl MongoStore {
     /// Connects to the database that the URI names (`centralita` if it names none) and creates the indexes
@@ -109,6 +110,7 @@ impl MongoStore {
             closed: AtomicBool::new(false),
             closing: CancellationToken::new(),
             counts,
+            arrivals: Arrivals::default(),
             bulk_write: BulkWrite::default(),
             commands,
         }));

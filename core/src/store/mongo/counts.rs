@@ -284,7 +284,7 @@ fn session_statements(flush: &Flush) -> (Vec<&str>, Vec<Document>) {
     let statements = counting.map(|(session, tally)| {
         let mut filter = doc! { "sessionId": session };
         flush.once(&mut filter);
-        let mut set = doc! { "updatedAt": date(flush.now) };
+        let mut set = doc! { "updatedAt": date(tally.activity.unwrap_or(flush.now)) };
         flush.mark(&mut set);
         let mut update = doc! { "$set": set };
         // What is counted anew is not added to.

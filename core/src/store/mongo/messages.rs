@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::store::message::{
     ChangeBatch, Chat, ChatPatch, MessageKey, MessagePage, MessageStore, RecordBatch, Recorded, StoredMessage,
 };
-use crate::store::rules::{check_limit, open_page_token, page_token};
+use crate::store::rules::{MessagePlace, check_limit, open_page_token, page_token};
 use crate::store::session::Page;
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -106,32 +106,40 @@ async fn list(inner: &Inner, session: &str, page: &MessagePage) -> Attempt<Page<
         filter.insert("chatId", chat_id);
     }
     if let Some(after) = &page.after {
-        let (at, key): (i64, MessageKey) = open_page_token(after)?;
+        let (at, arrival, key): MessagePlace = open_page_token(after)?;
         let at = date(Timestamp::from_unix_ms(at));
-        filter.insert("timestamp", doc! { "$lte": at.clone() });
-        filter.insert(
-            "$or",
-            vec![
-                doc! { "timestamp": { "$lt": at.clone() } },
-                doc! { "timestamp": at.clone(), "chatId": { "$lt": &key.chat_id } },
-                doc! { "timestamp": at.clone(), "chatId": &key.chat_id, "sender": { "$lt": &key.sender } },
-                doc! {
-                    "timestamp": at,
-                    "chatId": &key.chat_id,
-                    "sender": &key.sender,
-                    "messageId": { "$lt": &key.message_id },
-                },
-            ],
-        );
+        // Rows without the number are older programs': they come last of their second.
+        let (earlier, same) = match arrival {
+            0 => (None, doc! { "$not": { "$gt": 0 } }),
+            arrival => (Some(doc! { "$not": { "$gte": arrival } }), doc! { "$eq": arrival }),
+        };
+        let tie = |rest: Document| {
+            let mut place = doc! { "timestamp": at.clone(), "arrival": same.clone() };
+            place.extend(rest);
+            place
+        };
+        let mut later = vec![
+            doc! { "timestamp": { "$lt": at.clone() } },
+            tie(doc! { "chatId": { "$lt": &key.chat_id } }),
+            tie(doc! { "chatId": &key.chat_id, "sender": { "$lt": &key.sender } }),
+            tie(doc! {
+                "chatId": &key.chat_id,
+                "sender": &key.sender,
+                "messageId": { "$lt": &key.message_id },
+            }),
+        ];
+        later.extend(earlier.map(|earlier| doc! { "timestamp": at.clone(), "arrival": earlier }));
+        filter.insert("timestamp", doc! { "$lte": at });
+        filter.insert("$or", later);
     }
     let sort = match page.chat_id {
-        Some(_) => doc! { "timestamp": -1, "sender": -1, "messageId": -1 },
-        None => doc! { "timestamp": -1, "chatId": -1, "sender": -1, "messageId": -1 },
+        Some(_) => doc! { "timestamp": -1, "arrival": -1, "sender": -1, "messageId": -1 },
+        None => doc! { "timestamp": -1, "arrival": -1, "chatId": -1, "sender": -1, "messageId": -1 },
     };
     let mut found =
         inner.collection(MESSAGES).find(filter).sort(sort).limit(i64::from(page.limit) + 1).await?;
     let mut result = Page::default();
-    let mut last: Option<(i64, MessageKey)> = None;
+    let mut last: Option<MessagePlace> = None;
     let mut seen = 0;
     while let Some(document) = found.try_next().await? {
         if seen == page.limit {
@@ -144,8 +152,10 @@ async fn list(inner: &Inner, session: &str, page: &MessagePage) -> Attempt<Page<
             Err(_) => result.malformed.push(document.get("_id").map(ToString::to_string).unwrap_or_default()),
         }
         // One without a place cannot be gone on from; the one before it can.
-        if let (Ok(Some(at)), Ok(key)) = (Fields(&document).date("timestamp"), message_key(&document)) {
-            last = Some((at.unix_ms(), key));
+        let fields = Fields(&document);
+        let (at, arrival) = (fields.date("timestamp"), fields.signed("arrival"));
+        if let (Ok(Some(at)), Ok(arrival), Ok(key)) = (at, arrival, message_key(&document)) {
+            last = Some((at.unix_ms(), arrival, key));
         }
     }
     Ok(result)

@@ -46,6 +46,7 @@ use self::bulk::BulkWrite;
 use self::counts::Counts;
 pub use self::options::MongoOptions;
 use super::Store;
+use super::rules::Arrivals;
 use crate::error::{Error, ErrorKind, Result};
 
 const SESSIONS: &str = "sessions";
@@ -72,6 +73,7 @@ struct Inner {
     /// Cancelled when the store begins to close: what waits for its time need wait no longer.
     closing: CancellationToken,
     counts: Counts,
+    arrivals: Arrivals,
     bulk_write: BulkWrite,
     /// Commands sent, if the client is ours and tells us.
     commands: Option<Arc<AtomicU64>>,

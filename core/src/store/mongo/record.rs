@@ -128,6 +128,7 @@ impl Insertion {
                         break;
                     }
                 };
+                document.insert("arrival", inner.arrivals.number(message, batch.now));
                 document.insert("recordedBy", mark.clone());
                 let filter = doc! { "_id": &id, "sessionId": &batch.session };
                 statements.push(doc! { "q": filter, "u": { "$setOnInsert": document }, "upsert": true });

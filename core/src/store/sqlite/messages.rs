@@ -1,5 +1,7 @@
 //! Messages: recorded with their chats and counters in one transaction.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -12,11 +14,11 @@ use crate::store::message::{
     ChangeBatch, Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage,
     MessageStatus, MessageStore, RecordBatch, Recorded, StoredMessage,
 };
-use crate::store::rules::{apply_change, check_limit, open_page_token, page_token};
+use crate::store::rules::{Arrivals, MessagePlace, apply_change, check_limit, open_page_token, page_token};
 use crate::store::session::Page;
 
 const COLUMNS: &str = "chatId, sender, messageId, direction, fromMe, timestamp, senderName, content, status, \
-    editedAt, revokedAt, fromHistory";
+    editedAt, revokedAt, fromHistory, arrival";
 
 #[async_trait]
 impl MessageStore for SqliteStore {
@@ -26,8 +28,9 @@ impl MessageStore for SqliteStore {
             .iter()
             .map(|batch| (batch.session.to_owned(), batch.messages.to_vec(), batch.names.to_vec(), batch.now))
             .collect();
-        let one = |conn: &Connection, (session, messages, names, now): &Owned| {
-            record(conn, session, messages, names, *now).map_err(|error| error.of_session(session))
+        let arrivals = Arc::clone(&self.arrivals);
+        let one = move |conn: &Connection, (session, messages, names, now): &Owned| {
+            record(conn, session, messages, names, &arrivals, *now).map_err(|error| error.of_session(session))
         };
         self.write_each("record_messages", owned, one).await
     }
@@ -108,12 +111,13 @@ fn record(
     session: &str,
     messages: &[StoredMessage],
     names: &[(String, String)],
+    arrivals: &Arrivals,
     now: Timestamp,
 ) -> Result<Recorded> {
     let mut recorded = Recorded::default();
     let (mut sent, mut received, mut new_chats) = (0_u64, 0_u64, 0_u64);
     for message in messages {
-        let new = insert(conn, session, message, now)?;
+        let new = insert(conn, session, message, arrivals.number(message, now), now)?;
         recorded.inserted.push(new);
         if !new {
             continue;
@@ -143,10 +147,16 @@ fn record(
     Ok(recorded)
 }
 
-fn insert(conn: &Connection, session: &str, message: &StoredMessage, now: Timestamp) -> Result<bool> {
+fn insert(
+    conn: &Connection,
+    session: &str,
+    message: &StoredMessage,
+    arrival: i64,
+    now: Timestamp,
+) -> Result<bool> {
     let sql = format!(
         "INSERT OR IGNORE INTO messages (sessionId, {COLUMNS}, createdAt, updatedAt) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)"
     );
     let inserted = conn
         .prepare_cached(&sql)
@@ -165,6 +175,7 @@ fn insert(conn: &Connection, session: &str, message: &StoredMessage, now: Timest
             message.edited_at.map(Timestamp::unix_ms),
             message.revoked_at.map(Timestamp::unix_ms),
             message.from_history,
+            arrival,
             now.unix_ms(),
         ])
         .db()?;
@@ -240,21 +251,22 @@ fn list(conn: &Connection, session: &str, page: &MessagePage) -> Result<Page<Sto
         values.push(chat_id.clone().into());
     }
     if let Some(after) = &page.after {
-        let (at, key): (i64, MessageKey) = open_page_token(after)?;
+        let (at, arrival, key): MessagePlace = open_page_token(after)?;
+        values.extend([at.into(), arrival.into()]);
         if page.chat_id.is_some() {
-            sql.push_str(" AND (timestamp, sender, messageId) < (?, ?, ?)");
-            values.extend([at.into(), key.sender.into(), key.message_id.into()]);
+            sql.push_str(" AND (timestamp, arrival, sender, messageId) < (?, ?, ?, ?)");
         } else {
-            sql.push_str(" AND (timestamp, chatId, sender, messageId) < (?, ?, ?, ?)");
-            values.extend([at.into(), key.chat_id.into(), key.sender.into(), key.message_id.into()]);
+            sql.push_str(" AND (timestamp, arrival, chatId, sender, messageId) < (?, ?, ?, ?, ?)");
+            values.push(key.chat_id.into());
         }
+        values.extend([key.sender.into(), key.message_id.into()]);
     }
-    sql.push_str(" ORDER BY timestamp DESC, chatId DESC, sender DESC, messageId DESC LIMIT ?");
+    sql.push_str(" ORDER BY timestamp DESC, arrival DESC, chatId DESC, sender DESC, messageId DESC LIMIT ?");
     values.push((i64::from(page.limit) + 1).into());
     let mut statement = conn.prepare_cached(&sql).db()?;
     let mut rows = statement.query(params_from_iter(values)).db()?;
     let mut result = Page::default();
-    let mut last: Option<(i64, MessageKey)> = None;
+    let mut last: Option<MessagePlace> = None;
     let mut seen = 0;
     while let Some(row) = rows.next().db()? {
         if seen == page.limit {
@@ -268,7 +280,7 @@ fn list(conn: &Connection, session: &str, page: &MessagePage) -> Result<Page<Sto
             Err(error) if error.kind() == ErrorKind::Corrupt => result.malformed.push(key.message_id.clone()),
             Err(error) => return Err(error),
         }
-        last = Some((row.get(5).unwrap_or_default(), key));
+        last = Some((row.get(5).unwrap_or_default(), row.get(12).unwrap_or_default(), key));
     }
     Ok(result)
 }

@@ -21,6 +21,7 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -30,7 +31,7 @@ pub use self::options::SqliteOptions;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::Store;
-use super::rules::same_error;
+use super::rules::{Arrivals, same_error};
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -42,6 +43,7 @@ pub struct SqliteStore {
     readers: Option<Readers>,
     writer: Writer,
     clock: SharedClock,
+    arrivals: Arc<Arrivals>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -78,6 +80,7 @@ impl SqliteStore {
             readers: Some(readers),
             writer: Writer::start(conn, Some(lock))?,
             clock: options.clock.clone(),
+            arrivals: Arc::default(),
         })
     }
 
@@ -95,7 +98,12 @@ impl SqliteStore {
     /// As [`open_in_memory`](Self::open_in_memory).
     pub fn open_in_memory_with(options: SqliteOptions) -> Result<Self> {
         let conn = connection::open_in_memory(&options)?;
-        Ok(Self { readers: None, writer: Writer::start(conn, None)?, clock: options.clock.clone() })
+        Ok(Self {
+            readers: None,
+            writer: Writer::start(conn, None)?,
+            clock: options.clock.clone(),
+            arrivals: Arc::default(),
+        })
     }
 
     /// Runs `work` in the next transaction and answers once it is durable. It may run twice.
