@@ -161,6 +161,11 @@ impl Counts {
         waiting || self.unfinished.try_lock().map_or(true, |flush| flush.is_some())
     }
 
+    fn has_gathered(&self) -> bool {
+        let gathered = self.gathered();
+        !gathered.tallies.is_empty() || !gathered.doubtful.is_empty()
+    }
+
     /// Forgets what was to be added to a session's counters; what its chats gain stays.
     fn forget_numbers(&self, session: &str) {
         let mut gathered = self.gathered();
@@ -203,19 +208,33 @@ pub(super) async fn flush(inner: &Arc<Inner>) -> Result<()> {
     finish(inner, &mut unfinished).await
 }
 
+/// Brings the unfinished flush to its end, then writes what has been gathered by then, and then the new chats of
+/// that. What comes meanwhile waits for its own time: under load there would be no end.
 async fn finish(inner: &Arc<Inner>, unfinished: &mut Option<Flush>) -> Result<()> {
+    let mut rounds = 2;
     loop {
         if unfinished.is_none() {
+            if rounds == 0 {
+                if inner.counts.has_gathered() {
+                    schedule(inner);
+                }
+                return Ok(());
+            }
+            rounds -= 1;
             *unfinished = inner.counts.next(inner.options.clock.now());
         }
         let Some(flush) = unfinished.as_mut() else { return Ok(()) };
         let this = &*flush;
         let outcome = repeated(inner, |inner| async move { write(&inner, this).await }).await?;
+        if rounds == 1 && outcome.new_chats.is_empty() {
+            rounds = 0;
+        }
         for (session, new) in outcome.new_chats {
-            // Known only now: it goes with the next flush, which follows at once.
+            // Known only now: it goes with the next round.
             inner.counts.note_new_chats(&session, new);
         }
         flush.recount.extend(outcome.doubtful);
+        flush.tallies.clear();
         while let Some(session) = flush.recount.iter().next().cloned() {
             match recount_one(inner, &session).await {
                 Err(error) if is_unsure(&error) => return Err(error),
