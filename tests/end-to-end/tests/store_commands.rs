@@ -22,6 +22,11 @@ fn commands(store: &Arc<dyn Store>) -> u64 {
     store.commands_sent().expect("this store counts")
 }
 
+/// With the heartbeat of real life: the tests' own would be a command a second.
+async fn service(world: &World) -> WhatsAppService {
+    world.service_with(|options| options.lease_duration = std::time::Duration::from_secs(30)).await
+}
+
 /// Links many sessions, each to a phone of its own.
 async fn link_many(world: &World, service: &WhatsAppService) -> Vec<(Phone, LinkedDevice)> {
     let mut linked = Vec::new();
@@ -65,7 +70,7 @@ async fn received(service: &WhatsAppService) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_messages_cost_few_commands_and_a_lone_one_three() {
     let world = World::new(StoreKind::Mongo).await;
-    let service = world.service().await;
+    let service = service(&world).await;
     let store = Arc::clone(service.store());
     let linked = link_many(&world, &service).await;
     // The first message of each makes the Signal session and the chat.
@@ -107,13 +112,13 @@ async fn many_messages_cost_few_commands_and_a_lone_one_three() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restored_sessions_connect_with_few_commands() {
     let world = World::new(StoreKind::Mongo).await;
-    let service = world.service().await;
+    let service = service(&world).await;
     let linked = link_many(&world, &service).await;
     join_all(linked.iter().map(|(phone, _)| world.contact.send_text(&phone.phone_number(), "hola"))).await;
     settle(&linked).await;
     shut_down(service).await;
 
-    let service = world.service().await;
+    let service = service(&world).await;
     let store = Arc::clone(service.store());
     let before = commands(&store);
     let report = service.restore_all(|_| {}).await.unwrap();

@@ -8,7 +8,7 @@ use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::in_memory::InMemoryBackend;
 use whatsapp_rust::wacore::store::traits::{
     AppStateSyncKey, Backend, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry,
-    PendingInboundKey, PendingInboundRow, SignalStore, TcTokenEntry,
+    PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
 };
 
 use super::SessionBackend;

@@ -319,7 +319,8 @@ pub async fn recording_many_equals_recording_one_by_one(store: &dyn Store) {
                     one.from_history = dice.below(6) == 0;
                     one
                 });
-                (names[dice.below(3) as usize], messages.collect())
+                let messages = messages.collect();
+                (names[dice.below(3) as usize], messages)
             })
             .collect();
         let sessions: Vec<String> = calls.iter().map(|(name, _)| format!("{name} many")).collect();

@@ -61,14 +61,19 @@ fn state(creds: &[Document], values: &[Document]) -> Result<AuthState> {
 
 /// The rows that each may see: those below its fence are a robbed owner's.
 fn any_of(sessions: &[(&str, Tenure)]) -> Document {
-    let (fenced, plain): (Vec<_>, Vec<_>) = sessions.iter().partition(|(_, tenure)| tenure.fence > 0);
-    let plain: Vec<&str> = plain.into_iter().map(|(session, _)| *session).collect();
+    let is_fenced = |tenure: &Tenure| tenure.fence > 0;
+    let fenced: Vec<Document> = sessions
+        .iter()
+        .filter(|(_, tenure)| is_fenced(tenure))
+        .map(|(session, tenure)| visible(session, *tenure))
+        .collect();
+    let plain = sessions.iter().filter(|(_, tenure)| !is_fenced(tenure));
+    let plain: Vec<&str> = plain.map(|(session, _)| *session).collect();
     let plain = doc! { "sessionId": { "$in": plain } };
     if fenced.is_empty() {
         return plain;
     }
-    let mut any: Vec<Document> =
-        fenced.into_iter().map(|(session, tenure)| visible(session, *tenure)).collect();
+    let mut any = fenced;
     any.push(plain);
     doc! { "$or": any }
 }
