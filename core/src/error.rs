@@ -38,9 +38,9 @@ pub enum ErrorKind {
     Timeout,
     /// The caller cancelled it.
     Cancelled,
-    /// The database or the network cannot be reached at present. Retry, or drop the operation.
+    /// The database or the network cannot be reached at present, or the disk is full. Retry, or drop the operation.
     Unavailable,
-    /// The database refused the operation for good (rights, read-only, disk full, index conflict).
+    /// The database refused the operation for good (rights, read-only, index conflict).
     Store,
     /// A stored document cannot be understood. The session that owns it must be repaired or deleted.
     Corrupt,

@@ -250,8 +250,19 @@ async fn many_sessions_are_written_in_one_durable_command() {
         take(&commands);
         let messages: Vec<_> = (0..20).map(|id| message("c", &id.to_string(), Direction::In, id)).collect();
         store.record_messages("s1", &messages, &[], NOW).await.unwrap();
-        assert_eq!(names(&take(&commands)), ["update messages", "update chats", "update sessions"]);
+        assert_eq!(names(&take(&commands)), ["update messages"]);
+        store.flush_counts().await.unwrap();
+        let mut counted = names(&take(&commands));
+        // Whether the server can write to both collections at once is asked for once.
+        counted.retain(|name| name != "hello ");
+        // That the chat is new is known only after the first.
+        assert!(
+            counted == ["bulkWrite ", "update sessions"]
+                || counted == ["update chats", "update sessions", "update sessions"],
+            "{counted:?}"
+        );
         store.record_messages("s1", &messages, &[], NOW).await.unwrap();
+        store.flush_counts().await.unwrap();
         assert_eq!(names(&take(&commands)), ["update messages"]);
 
         let mut leases = Vec::new();
@@ -449,7 +460,7 @@ async fn faults_are_survived_or_told_apart() {
 }
 
 #[tokio::test]
-async fn counters_that_could_not_be_raised_are_made_good_with_the_next_message() {
+async fn counters_that_could_not_be_raised_are_counted_anew() {
     let mongo = Mongo::new();
     run(&mongo, async {
         let store = mongo.open().await;
@@ -461,7 +472,6 @@ async fn counters_that_could_not_be_raised_are_made_good_with_the_next_message()
         let recorded =
             store.record_messages("s", &[message("d", "2", Direction::In, 2)], &[], NOW).await.unwrap();
         assert_eq!(recorded.inserted, [true]);
-        assert_eq!(store.get_session("s").await.unwrap_err().kind(), ErrorKind::Corrupt);
         store.record_messages("s", &[message("c", "3", Direction::Out, 3)], &[], NOW).await.unwrap();
         let record = stored_session(&*store, "s").await;
         assert_eq!((record.messages_sent, record.messages_received, record.total_chats), (1, 2, 2));

@@ -256,6 +256,12 @@ impl EngineConnection {
             tracing::warn!(
                 "a session did not close in time; WhatsApp will deliver again what was not stored"
             );
+        } else {
+            match tokio::time::timeout(patience, self.auth.write_held()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "what was left to be written was not"),
+                Err(_) => tracing::debug!("the store did not take what was left to be written in time"),
+            }
         }
         self.end();
     }

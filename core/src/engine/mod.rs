@@ -12,6 +12,7 @@
 //! | `jid` | chats as people name them |
 //! | `backend/` | the engine's storage traits on our [`AuthStore`](crate::store::AuthStore) |
 //! | `session_auth` | sealed, fenced, patient access to one session's auth state |
+//! | `held_rows` | rows that ride with the next write instead of being written at once |
 //! | `transport`, `http`, `executor`, `version` | socket, HTTPS, tasks and the version to claim |
 
 pub(crate) mod backend;
@@ -19,6 +20,7 @@ pub(crate) mod connection;
 pub(crate) mod content;
 pub(crate) mod events;
 pub(crate) mod executor;
+mod held_rows;
 pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod inbound;

@@ -16,11 +16,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::held_rows::{self, DELETIONS_TOGETHER, HeldRows, Known};
 use super::keyspace;
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::group::GroupCommit;
 use crate::store::patience::until_available;
-use crate::store::{AuthKey, AuthState, Store, Tenure, WriteBatch};
+use crate::store::{AuthEntry, AuthKey, AuthState, AuthWrite, Store, Tenure, WriteBatch};
 use crate::vault::SessionVault;
 
 /// Kinds that are not read ahead at connect: hundreds of rows of which a login needs none.
@@ -31,7 +33,7 @@ pub(crate) const NOT_READ_AHEAD: &[&str] =
 pub(crate) struct SessionAuth {
     session: String,
     tenure: Tenure,
-    store: Arc<dyn Store>,
+    group: Arc<GroupCommit>,
     vault: SessionVault,
     clock: SharedClock,
     /// Cuts the socket, always before `closed`: an engine whose store errs refuses the message at hand, and a
@@ -43,6 +45,7 @@ pub(crate) struct SessionAuth {
     /// One write at a time: what keeps the order of a session's writes and makes read-modify-write atomic.
     write_gate: tokio::sync::Mutex<()>,
     read_ahead: Mutex<Option<HashMap<AuthKey, Bytes>>>,
+    held: Mutex<HeldRows>,
 }
 
 impl std::fmt::Debug for SessionAuth {
@@ -59,7 +62,7 @@ impl SessionAuth {
     pub(crate) fn new(
         session: &str,
         tenure: Tenure,
-        store: Arc<dyn Store>,
+        group: Arc<GroupCommit>,
         vault: SessionVault,
         clock: SharedClock,
         state: AuthState,
@@ -72,7 +75,7 @@ impl SessionAuth {
         Self {
             session: session.to_owned(),
             tenure,
-            store,
+            group,
             vault,
             clock,
             cut: CancellationToken::new(),
@@ -81,6 +84,7 @@ impl SessionAuth {
             waiting_since: watch::Sender::new(None),
             write_gate: tokio::sync::Mutex::new(()),
             read_ahead: Mutex::new(Some(ahead)),
+            held: Mutex::default(),
         }
     }
 
@@ -134,9 +138,35 @@ impl SessionAuth {
 
     /// Reads values, in order.
     pub(crate) async fn get_many(&self, keys: &[AuthKey]) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>> {
+        if keys.iter().any(|key| held_rows::may_be_held(&key.kind)) {
+            return self.get_held(keys).await;
+        }
+        self.get_stored(keys).await
+    }
+
+    async fn get_held(&self, keys: &[AuthKey]) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            let known = self.held().known(key);
+            found.push(match known {
+                Known::Held(value) => Some(value),
+                Known::Deleted => None,
+                Known::Nothing => {
+                    let stored = self.get_stored(std::slice::from_ref(key)).await?.pop().flatten();
+                    if stored.is_some() {
+                        self.held().found(key);
+                    }
+                    stored
+                }
+            });
+        }
+        Ok(found)
+    }
+
+    async fn get_stored(&self, keys: &[AuthKey]) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>> {
         let sealed = match self.look_ahead(keys) {
             Some(found) => found,
-            None => self.patiently(|| self.store.get_auth(&self.session, self.tenure, keys)).await?,
+            None => self.patiently(|| self.store().get_auth(&self.session, self.tenure, keys)).await?,
         };
         keys.iter()
             .zip(sealed)
@@ -158,7 +188,7 @@ impl SessionAuth {
         let entries = match ahead {
             Some(entries) => entries,
             None => self
-                .patiently(|| self.store.list_auth(&self.session, self.tenure, kind))
+                .patiently(|| self.store().list_auth(&self.session, self.tenure, kind))
                 .await?
                 .into_iter()
                 .map(|entry| (entry.key, entry.value))
@@ -182,7 +212,8 @@ impl SessionAuth {
         match ahead {
             Some(found) => Ok(found),
             None => {
-                self.patiently(|| self.store.has_auth_prefix(&self.session, self.tenure, kind, prefix)).await
+                self.patiently(|| self.store().has_auth_prefix(&self.session, self.tenure, kind, prefix))
+                    .await
             }
         }
     }
@@ -204,6 +235,32 @@ impl SessionAuth {
         let plaintext = encode(record)?;
         self.put(batch, key, &plaintext, stamp_s);
         Ok(())
+    }
+
+    /// Keeps a row until a ratchet is written that needs it; see `held_rows`.
+    pub(crate) fn hold(&self, key: AuthKey, plaintext: &[u8], stamp_s: i64) -> Result<()> {
+        if self.closed.is_cancelled() {
+            return Err(self.closed_error());
+        }
+        self.held().hold(key, Zeroizing::new(plaintext.to_vec()), stamp_s);
+        Ok(())
+    }
+
+    /// Takes out a row if it is held here.
+    pub(crate) fn take_held(&self, key: &AuthKey) -> Option<Zeroizing<Vec<u8>>> {
+        self.held().take(key)
+    }
+
+    /// Lets go of a row that may have been held; if it was written it is deleted with a later batch.
+    pub(crate) fn forget_held(&self, key: AuthKey) {
+        self.held().forget(key);
+    }
+
+    /// Writes all that was held and deletes all that is to be deleted: nothing rides along any more.
+    pub(crate) async fn write_held(&self) -> Result<()> {
+        let _turn = self.write_gate.lock().await;
+        let batch = self.with_held(WriteBatch::new(), 1);
+        self.write_in_turn(batch).await
     }
 
     /// Applies a batch; durable on `Ok`.
@@ -237,10 +294,45 @@ impl SessionAuth {
     /// Deletes stamped values of one kind.
     pub(crate) async fn delete_stamped_before(&self, kind: &str, cutoff_s: i64) -> Result<u64> {
         let _turn = self.write_gate.lock().await;
-        self.patiently(|| self.store.delete_stamped_before(&self.session, self.tenure, kind, cutoff_s)).await
+        let deleted = self
+            .patiently(|| self.store().delete_stamped_before(&self.session, self.tenure, kind, cutoff_s))
+            .await?;
+        self.held().swept(kind);
+        Ok(deleted)
     }
 
-    async fn apply_in_turn(&self, mut batch: WriteBatch) -> Result<()> {
+    async fn apply_in_turn(&self, batch: WriteBatch) -> Result<()> {
+        let batch =
+            if held_rows::moves_ratchet(&batch) { self.with_held(batch, DELETIONS_TOGETHER) } else { batch };
+        self.write_in_turn(batch).await
+    }
+
+    /// The batch behind the rows that wait, and before the deletions if there are many.
+    fn with_held(&self, batch: WriteBatch, deletions: usize) -> WriteBatch {
+        let mut held = self.held();
+        let mut all: Vec<AuthWrite> = held
+            .begin_writing()
+            .map(|(key, row)| {
+                let value = self.vault.seal(&key.kind, &key.id, &row.plaintext);
+                AuthWrite::Put(AuthEntry { key: key.clone(), value, stamp_s: row.stamp_s })
+            })
+            .collect();
+        let deletions = held.take_deletions(deletions);
+        drop(held);
+        if all.is_empty() && deletions.is_empty() {
+            return batch;
+        }
+        let creds = batch.creds().cloned();
+        all.extend(batch.into_writes());
+        all.extend(deletions.into_iter().map(AuthWrite::Delete));
+        let mut whole: WriteBatch = all.into_iter().collect();
+        if let Some(creds) = creds {
+            whole.set_creds(creds);
+        }
+        whole
+    }
+
+    async fn write_in_turn(&self, mut batch: WriteBatch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -248,26 +340,20 @@ impl SessionAuth {
             let sealed = self.vault.seal(keyspace::CREDS, "", creds);
             batch.set_creds(sealed);
         }
-        self.patiently(|| async {
-            let mut outcome = self.store.apply_auth(&[(self.session.as_str(), self.tenure, &batch)]).await;
-            outcome.pop().unwrap_or_else(|| {
-                Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a batch; report it"))
-            })
-        })
-        .await?;
+        let batch = Arc::new(batch);
+        self.patiently(|| self.group.apply_auth(&self.session, self.tenure, Arc::clone(&batch))).await?;
+        self.held().written();
         if let Some(ahead) = self.ahead().as_mut() {
             if let Some(creds) = batch.creds() {
                 ahead.insert(keyspace::plain(keyspace::CREDS, ""), creds.clone());
             }
             for write in batch.writes() {
                 match write {
-                    crate::store::AuthWrite::Put(entry)
-                        if !NOT_READ_AHEAD.contains(&entry.key.kind.as_str()) =>
-                    {
+                    AuthWrite::Put(entry) if !NOT_READ_AHEAD.contains(&entry.key.kind.as_str()) => {
                         ahead.insert(entry.key.clone(), entry.value.clone());
                     }
-                    crate::store::AuthWrite::Put(_) => {}
-                    crate::store::AuthWrite::Delete(key) => {
+                    AuthWrite::Put(_) => {}
+                    AuthWrite::Delete(key) => {
                         ahead.remove(key);
                     }
                 }
@@ -282,7 +368,7 @@ impl SessionAuth {
         let ahead = self.ahead().as_ref().map(|entries| entries.get(&key).cloned());
         let sealed = match ahead {
             Some(found) => found,
-            None => self.patiently(|| self.store.load_creds(&self.session, self.tenure)).await?,
+            None => self.patiently(|| self.store().load_creds(&self.session, self.tenure)).await?,
         };
         sealed.map(|value| self.unseal(&key, &value)).transpose()
     }
@@ -294,6 +380,14 @@ impl SessionAuth {
             return None;
         }
         Some(keys.iter().map(|key| entries.get(key).cloned()).collect())
+    }
+
+    fn store(&self) -> &dyn Store {
+        &**self.group.store()
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HeldRows> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn ahead(&self) -> std::sync::MutexGuard<'_, Option<HashMap<AuthKey, Bytes>>> {
@@ -326,6 +420,11 @@ impl SessionAuth {
             Err(_) if self.closed.is_cancelled() => Err(self.closed_error()),
             Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Ends the use of the state for a reason that lies elsewhere, unless it has ended already.
+    pub(crate) fn give_up(&self, error: Error) -> Error {
+        if self.closed.is_cancelled() { error } else { self.fail(error) }
     }
 
     fn fail(&self, error: Error) -> Error {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::group::GroupCommit;
 use crate::store::{Acquired, Lease, Store};
 
 /// A lease that this instance holds.
@@ -46,6 +47,7 @@ pub(crate) fn owned_elsewhere() -> Error {
 /// Acquires, renews and releases the leases of one instance.
 pub(crate) struct LeaseKeeper {
     store: Arc<dyn Store>,
+    group: Arc<GroupCommit>,
     clock: SharedClock,
     owner: String,
     duration: Duration,
@@ -62,8 +64,14 @@ impl std::fmt::Debug for LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, owner: String, duration: Duration) -> Self {
-        Self { store, clock, owner, duration, held: Mutex::default() }
+    pub(crate) fn new(
+        group: Arc<GroupCommit>,
+        clock: SharedClock,
+        owner: String,
+        duration: Duration,
+    ) -> Self {
+        let store = Arc::clone(group.store());
+        Self { store, group, clock, owner, duration, held: Mutex::default() }
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -77,7 +85,8 @@ impl LeaseKeeper {
     /// Becomes the owner, or learns who is. A lease stolen from an owner that went away is fenced before this
     /// returns, so that whatever that owner still writes is never read.
     pub(crate) async fn acquire(&self, session: &str) -> Result<Acquisition> {
-        let (lease, fence) = match self.store.acquire_lease(session, &self.owner, self.duration).await? {
+        let acquired = self.group.acquire_lease(session, &self.owner, self.duration).await?;
+        let (lease, fence) = match acquired {
             // If it was ours already, a crash may have come between the steal and the fence.
             Acquired::Granted(lease) => {
                 let fence = lease.fence == lease.generation;
@@ -108,6 +117,11 @@ impl LeaseKeeper {
             self.store.release_lease(&held.lease).await?;
         }
         Ok(())
+    }
+
+    /// Renews it no more: it runs out, and whoever takes it then fences what may still be on its way.
+    pub(crate) fn abandon(&self, held: &HeldLease) {
+        self.held().remove(&held.lease.session);
     }
 
     /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.

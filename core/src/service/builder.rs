@@ -17,6 +17,7 @@ use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
+use crate::store::group::GroupCommit;
 use crate::vault::{KeyProvider, KeyRing, Vault};
 
 /// See [`WhatsAppService::builder`].
@@ -142,17 +143,19 @@ impl WhatsAppServiceBuilder {
             SocketFactory::new(stand_in_url, runtime.tokio().clone()).map_err(|error| error.during(OP))?;
         let owner = self.instance_id.unwrap_or_else(|| random_instance_id(&clock));
         let stop = CancellationToken::new();
+        let group = Arc::new(GroupCommit::new(Arc::clone(&store), &clock, runtime.tokio()));
         let context = Arc::new(SessionContext {
             leases: LeaseKeeper::new(
-                Arc::clone(&store),
+                Arc::clone(&group),
                 Arc::clone(&clock),
                 owner,
                 self.options.lease_duration,
             ),
-            manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
+            manager: SessionManager::grouped(&group, vault.clone(), Arc::clone(&clock)),
             connecting: Semaphore::new(self.options.connect_concurrency),
             version: OnceCell::new(),
             events: Arc::new(EventHub::default()),
+            group,
             options: self.options,
             store,
             vault,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::live::LiveSession;
 use crate::engine::session_auth::{NOT_READ_AHEAD, SessionAuth};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::lease::HeldLease;
 use crate::store::WriteBatch;
 use crate::store::patience::until_available;
@@ -25,7 +25,7 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         &context.clock,
         &live.stop,
         |_| {},
-        || context.store.load_auth(&live.id, tenure, NOT_READ_AHEAD),
+        || context.group.load_auth(&live.id, tenure, NOT_READ_AHEAD),
     )
     .await?;
     let data_key = data_key_row();
@@ -39,23 +39,19 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
     if let Some(wrapped) = opened.new_wrapped_key {
         let mut batch = WriteBatch::new();
         batch.put(data_key, wrapped.into(), 0);
+        let batch = Arc::new(batch);
         until_available(
             &context.clock,
             &live.stop,
             |_| {},
-            || async {
-                let mut outcome = context.store.apply_auth(&[(live.id.as_str(), tenure, &batch)]).await;
-                outcome.pop().unwrap_or_else(|| {
-                    Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a batch; report it"))
-                })
-            },
+            || context.group.apply_auth(&live.id, tenure, Arc::clone(&batch)),
         )
         .await?;
     }
     let auth = SessionAuth::new(
         &live.id,
         tenure,
-        Arc::clone(&context.store),
+        Arc::clone(&context.group),
         opened.vault,
         Arc::clone(&context.clock),
         state,

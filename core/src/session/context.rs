@@ -14,10 +14,13 @@ use crate::runtime::RuntimeHandle;
 use crate::service::options::ServiceOptions;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
+use crate::store::group::GroupCommit;
 use crate::vault::Vault;
 
 pub(crate) struct SessionContext {
     pub(crate) store: Arc<dyn Store>,
+    /// What sessions write goes through it, so that many write at once.
+    pub(crate) group: Arc<GroupCommit>,
     pub(crate) vault: Vault,
     pub(crate) clock: SharedClock,
     pub(crate) options: ServiceOptions,

@@ -7,20 +7,26 @@ use tokio_util::sync::CancellationToken;
 use super::live::LiveSession;
 use crate::engine::content::Inbound;
 use crate::engine::inbound::Commit;
+use crate::engine::session_auth::SessionAuth;
 use crate::error::Result;
 use crate::events::EventKind;
 use crate::store::patience::until_available;
 use crate::store::{Direction, MessageChange, MessageKey, StoredMessage};
 
-/// The engine's commit hook for one session. It waits while the store is away and errs only once `closed`.
-pub(crate) fn commit(live: &Arc<LiveSession>, closed: CancellationToken) -> Commit {
+/// The engine's commit hook for one session. It waits while the store is away. What the store refuses for good ends
+/// the use of `auth`, and with it the session: nothing is acknowledged that is not stored.
+pub(crate) fn commit(live: &Arc<LiveSession>, auth: &Arc<SessionAuth>) -> Commit {
     let live = Arc::downgrade(live);
+    let auth = Arc::clone(auth);
     Arc::new(move |batch| {
         let live = live.clone();
-        let closed = closed.clone();
+        let auth = auth.clone();
         Box::pin(async move {
             match live.upgrade() {
-                Some(live) => store_and_publish(&live, &closed, batch).await,
+                Some(live) => {
+                    let stored = store_and_publish(&live, &auth.closed(), batch).await;
+                    stored.map_err(|error| auth.give_up(error))
+                }
                 // The session is gone and so is its socket: WhatsApp will deliver again.
                 None => {
                     Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the session was stopped"))
@@ -47,30 +53,35 @@ async fn store_and_publish(
         }
     }
     if !messages.is_empty() {
-        let names = direct_chat_names(&messages);
+        let names: Arc<[_]> = direct_chat_names(&messages).into();
+        let messages: Arc<[StoredMessage]> = messages.into();
         // An attempt that failed may have stored some all the same; the next then takes them for redeliveries.
         let mut unsure = false;
         let recorded = until_available(
             &context.clock,
             closed,
             |_| unsure = true,
-            || context.store.record_messages(&live.id, &messages, &names, context.clock.now()),
+            || {
+                let now = context.clock.now();
+                context.group.record(&live.id, Arc::clone(&messages), Arc::clone(&names), now)
+            },
         )
         .await?;
         crate::metrics::committed(context.clock.monotonic().saturating_sub(start));
-        for (message, new) in messages.into_iter().zip(recorded.inserted) {
+        for (message, new) in messages.iter().zip(recorded.inserted) {
             // A redelivery was published when it came first. In doubt twice is better than never.
             if new || unsure {
-                live.publish_inbound(EventKind::Message(Box::new(message))).await;
+                live.publish_inbound(EventKind::Message(Box::new(message.clone()))).await;
             }
         }
     }
     if !changes.is_empty() {
+        let changes: Arc<[_]> = changes.into();
         let changed = until_available(
             &context.clock,
             closed,
             |_| {},
-            || context.store.change_messages(&live.id, &changes, context.clock.now()),
+            || context.group.change(&live.id, Arc::clone(&changes), context.clock.now()),
         )
         .await?;
         for message in changed.into_iter().flatten() {

@@ -258,17 +258,14 @@ impl Send {
         };
         let message = StoredMessage::new(key.clone(), Direction::Out, timestamp, content);
         let context = &self.live.context;
+        let messages: Arc<[StoredMessage]> = Arc::new([message]);
         let recorded = until_available(
             &context.clock,
             &self.live.stop,
             |_| {},
             || {
-                context.store.record_messages(
-                    &self.live.id,
-                    std::slice::from_ref(&message),
-                    &[],
-                    context.clock.now(),
-                )
+                let now = context.clock.now();
+                context.group.record(&self.live.id, Arc::clone(&messages), Arc::default(), now)
             },
         )
         .await?;
@@ -333,12 +330,12 @@ impl Send {
 
     async fn change(&self, change: (MessageKey, MessageChange)) -> Result<Option<StoredMessage>> {
         let context = &self.live.context;
-        let changes = [change];
+        let changes: Arc<[_]> = Arc::new([change]);
         let changed = until_available(
             &context.clock,
             &self.live.stop,
             |_| {},
-            || context.store.change_messages(&self.live.id, &changes, context.clock.now()),
+            || context.group.change(&self.live.id, Arc::clone(&changes), context.clock.now()),
         )
         .await?;
         let message = changed.into_iter().next().flatten();

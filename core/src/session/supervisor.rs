@@ -32,11 +32,19 @@ pub(crate) async fn supervise(live: Arc<LiveSession>) -> Ended {
         Ok(()) => Ended::AsAsked,
         Err(error) => Ended::Failed { kind: error.kind(), message: error.message().to_owned() },
     };
-    if let Err(error) = live.context.leases.release(&held).await {
+    // A write that came after the release would meet the next owner's.
+    let settled = tokio::time::timeout(LAST_WRITES, live.context.group.settle(&live.id)).await;
+    if settled.is_err() {
+        tracing::warn!(session = %live.id, "the store has not answered a last write; the lease runs out by itself");
+        live.context.leases.abandon(&held);
+    } else if let Err(error) = live.context.leases.release(&held).await {
         tracing::warn!(session = %live.id, %error, "the lease could not be released; it runs out by itself");
     }
     ended
 }
+
+/// How long writes that are on their way may take when the session has ended.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Becomes the session's owner. Another owner may be dead already, in which case its lease runs out; one that
 /// renews it is alive, and then the session is either refused (`Conflict`) or waited for, as it was started.
@@ -196,7 +204,7 @@ async fn run_client(
         Arc::clone(&auth),
         &settings,
         context.sockets.clone(),
-        commit(live, auth.closed()),
+        commit(live, &auth),
         context.runtime.tokio().clone(),
     )
     .await?;

@@ -1,6 +1,7 @@
 //! Receipts, acknowledgements, presence and history: what follows on messages.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::connection::EngineConnection;
@@ -56,7 +57,7 @@ pub(super) async fn take_updates(
             _ => {}
         }
     }
-    apply_changes(live, &changes).await
+    apply_changes(live, changes.into()).await
 }
 
 struct Receipt {
@@ -87,7 +88,7 @@ async fn candidates(
         .collect()
 }
 
-async fn apply_changes(live: &LiveSession, changes: &[(MessageKey, MessageChange)]) -> Result<()> {
+async fn apply_changes(live: &LiveSession, changes: Arc<[(MessageKey, MessageChange)]>) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -96,7 +97,7 @@ async fn apply_changes(live: &LiveSession, changes: &[(MessageKey, MessageChange
         &context.clock,
         &live.stop,
         |_| {},
-        || context.store.change_messages(&live.id, changes, context.clock.now()),
+        || context.group.change(&live.id, Arc::clone(&changes), context.clock.now()),
     )
     .await?;
     for message in changed.into_iter().flatten() {
@@ -156,11 +157,12 @@ async fn take_history(live: &LiveSession, history: &Blob) -> Result<()> {
     patch_chats(live, &batch.chats).await?;
     let mut messages = 0;
     for part in batch.messages.chunks(HISTORY_PART) {
+        let part: Arc<[_]> = part.into();
         let recorded = until_available(
             &context.clock,
             &live.stop,
             |_| {},
-            || context.store.record_messages(&live.id, part, &[], context.clock.now()),
+            || context.group.record(&live.id, Arc::clone(&part), Arc::default(), context.clock.now()),
         )
         .await?;
         messages += recorded.inserted.iter().filter(|new| **new).count() as u64;

@@ -21,6 +21,7 @@ pub use status::{ConnectionMetadata, StatusUpdate};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::group::GroupCommit;
 use crate::store::{SessionPatch, SessionRecord, Store};
 use crate::vault::Vault;
 
@@ -33,6 +34,8 @@ pub struct SessionManager(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    /// A running service's: changes of status of many sessions go out together.
+    group: Option<Arc<GroupCommit>>,
     vault: Vault,
     clock: SharedClock,
     /// The name under which it takes the lease of a session that it deletes.
@@ -45,10 +48,24 @@ const QR_CODE: &str = "qrCode";
 impl SessionManager {
     /// A manager of the sessions in `store`, whose QR codes `vault` seals.
     pub fn new(store: Arc<dyn Store>, vault: Vault, clock: SharedClock) -> Self {
+        Self::make(store, None, vault, clock)
+    }
+
+    /// The manager of a running service.
+    pub(crate) fn grouped(group: &Arc<GroupCommit>, vault: Vault, clock: SharedClock) -> Self {
+        Self::make(Arc::clone(group.store()), Some(Arc::clone(group)), vault, clock)
+    }
+
+    fn make(
+        store: Arc<dyn Store>,
+        group: Option<Arc<GroupCommit>>,
+        vault: Vault,
+        clock: SharedClock,
+    ) -> Self {
         let mut random = [0; 8];
         clock.fill_random(&mut random);
         let owner = format!("session-manager-{:016x}", u64::from_le_bytes(random));
-        Self(Arc::new(Inner { store, vault, clock, owner }))
+        Self(Arc::new(Inner { store, group, vault, clock, owner }))
     }
 
     /// The clock that it reads.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::{QR_CODE, SessionManager, not_found};
+use super::{Inner, QR_CODE, SessionManager, not_found};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::status::{Status, StatusEvent, sources_of};
+use crate::store::message::only;
 use crate::store::session::Counter;
-use crate::store::{SessionPatch, SessionRecord, StatusDetail};
+use crate::store::{SessionPatch, SessionRecord, StatusCase, StatusChange, StatusDetail};
 
 /// What goes with a change of status. `detail` and `qr_code` are replaced, `None` clears them; of the rest, a
 /// field that is `None` stays as it is.
@@ -199,18 +200,22 @@ impl SessionManager {
         from: &[Status],
         patch: &SessionPatch,
     ) -> Result<Option<SessionRecord>> {
-        let store = &self.0.store;
-        let now = self.0.clock.now();
-        if from.contains(&Status::Connected) {
-            let activity = SessionPatch { last_activity: Some(now), ..patch.clone() };
-            let ended = store.patch_session_if(session, &[Status::Connected], &activity, now).await?;
-            if ended.is_some() {
-                return Ok(ended);
-            }
+        let Inner { store, group, clock, .. } = &*self.0;
+        let now = clock.now();
+        let (connected, others): (Vec<Status>, Vec<Status>) =
+            from.iter().copied().partition(|status| *status == Status::Connected);
+        let mut cases = Vec::with_capacity(2);
+        if !others.is_empty() {
+            cases.push(StatusCase { from: others, patch: patch.clone() });
         }
-        let others: Vec<Status> =
-            from.iter().copied().filter(|status| *status != Status::Connected).collect();
-        store.patch_session_if(session, &others, patch, now).await
+        if !connected.is_empty() {
+            let patch = SessionPatch { last_activity: Some(now), ..patch.clone() };
+            cases.push(StatusCase { from: connected, patch });
+        }
+        match group {
+            Some(group) => group.patch_by_status(session, cases.into(), now).await,
+            None => only(store.patch_by_status(&[StatusChange { session, cases: &cases, now }]).await),
+        }
     }
 
     async fn status_patch(&self, session: &str, to: Status, update: StatusUpdate) -> Result<SessionPatch> {

@@ -109,6 +109,11 @@ impl WriteBatch {
         &self.writes
     }
 
+    /// Takes the statements out.
+    pub fn into_writes(self) -> Vec<AuthWrite> {
+        self.writes
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.creds.is_none() && self.writes.is_empty()
@@ -160,6 +165,16 @@ pub struct AuthState {
 pub trait AuthStore: Send + Sync {
     /// Reads the credentials and every value but those of `except_kinds`, in one round trip a collection.
     async fn load_auth(&self, session: &str, tenure: Tenure, except_kinds: &[&str]) -> Result<AuthState>;
+
+    /// As [`load_auth`](AuthStore::load_auth) for several sessions, each with its own result, in order. No session is
+    /// named twice. A store with a round trip to save overrides it.
+    async fn load_auths(&self, sessions: &[(&str, Tenure)], except_kinds: &[&str]) -> Vec<Result<AuthState>> {
+        let mut loaded = Vec::with_capacity(sessions.len());
+        for (session, tenure) in sessions {
+            loaded.push(self.load_auth(session, *tenure, except_kinds).await);
+        }
+        loaded
+    }
 
     /// Reads the credentials alone.
     async fn load_creds(&self, session: &str, tenure: Tenure) -> Result<Option<Bytes>>;

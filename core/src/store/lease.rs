@@ -50,6 +50,21 @@ pub trait LeaseStore: Send + Sync {
     /// Tries to become the owner for `duration`. Atomic: of two callers at once, one gets it.
     async fn acquire_lease(&self, session: &str, owner: &str, duration: Duration) -> Result<Acquired>;
 
+    /// As [`acquire_lease`](LeaseStore::acquire_lease) for several sessions, each with its own result, in order. No
+    /// session is named twice. A store with a round trip to save overrides it.
+    async fn acquire_leases(
+        &self,
+        sessions: &[&str],
+        owner: &str,
+        duration: Duration,
+    ) -> Vec<Result<Acquired>> {
+        let mut acquired = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            acquired.push(self.acquire_lease(session, owner, duration).await);
+        }
+        acquired
+    }
+
     /// Prolongs leases to `duration` from now. The answer has the order of `leases`; `false` where the lease
     /// is no longer ours (owner or generation differ). As few commands as the database allows.
     ///

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::Page;
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What makes a message one and the same: ids are only unique within a chat and sender.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -277,45 +277,88 @@ impl Default for MessagePage {
     }
 }
 
-/// What came of [`MessageStore::record_messages`].
+/// What one session records at once.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordBatch<'a> {
+    /// Whose messages.
+    pub session: &'a str,
+    /// The messages, in the order of their arrival.
+    pub messages: &'a [StoredMessage],
+    /// Names of chats, by chat, to set where the chat is known.
+    pub names: &'a [(String, String)],
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+/// What one session changes at once.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangeBatch<'a> {
+    /// Whose messages.
+    pub session: &'a str,
+    /// The changes, by message.
+    pub changes: &'a [(MessageKey, MessageChange)],
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+/// What came of a [`RecordBatch`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// For each message, in order: whether it was new. False for a redelivery.
     pub inserted: Vec<bool>,
-    /// Chats that were new.
-    pub new_chats: u64,
 }
 
 /// Messages and chats of all sessions.
 #[async_trait]
 pub trait MessageStore: Send + Sync {
-    /// Stores messages, their chats and the session's counters, durable on `Ok`.
+    /// Stores messages of several sessions, durable on `Ok`; their chats and the sessions' counters follow. Each
+    /// batch has its own result, in order: one session's refusal never holds up another's. Several batches of one
+    /// session are taken in order. As few commands as the database allows, whatever their number.
     ///
     /// A message that is there already is left as it is and counts nowhere. Only new ones raise
     /// `messagesReceived` or `messagesSent` (by direction; not those `from_history`), `lastActivity`, the chat's
     /// `lastMessageAt` and, if received and not from history, its `unreadCount`; new chats raise `totalChats`.
-    /// `names` are chat names to set where known. Counters and chats may lag behind after a crash (see
-    /// [`recount`](MessageStore::recount)); messages never do.
+    /// Chats and counters may be written a moment later, for many sessions at once, and may lag behind after a
+    /// crash (see [`recount`](MessageStore::recount)); messages never do. Whoever asks the same store sees them
+    /// as they should be.
+    async fn record_many(&self, batches: &[RecordBatch<'_>]) -> Vec<Result<Recorded>>;
+
+    /// Applies changes of several sessions, as [`record_many`](MessageStore::record_many) records. Returns for
+    /// each batch the messages as they then stand, in order, `None` where there is none.
+    async fn change_many(&self, batches: &[ChangeBatch<'_>]) -> Vec<Result<Vec<Option<StoredMessage>>>>;
+
+    /// [`record_many`](MessageStore::record_many) for one session.
     async fn record_messages(
         &self,
         session: &str,
         messages: &[StoredMessage],
         names: &[(String, String)],
         now: Timestamp,
-    ) -> Result<Recorded>;
+    ) -> Result<Recorded> {
+        only(self.record_many(&[RecordBatch { session, messages, names, now }]).await)
+    }
 
-    /// Applies changes. Returns the messages as they then stand, in order, `None` where there is none.
+    /// [`change_many`](MessageStore::change_many) for one session.
     async fn change_messages(
         &self,
         session: &str,
         changes: &[(MessageKey, MessageChange)],
         now: Timestamp,
-    ) -> Result<Vec<Option<StoredMessage>>>;
+    ) -> Result<Vec<Option<StoredMessage>>> {
+        only(self.change_many(&[ChangeBatch { session, changes, now }]).await)
+    }
+
+    /// Writes down the chats and counters that lag behind their messages. A store that has none has nothing to do.
+    async fn flush_counts(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Reads messages by key, in order.
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>>;
 
-    /// Reads a page, newest first (ties by key, descending).
+    /// Reads a page, newest first. Of one second, which is as exact as WhatsApp's times are, the one that arrived last
+    /// comes first, by the clock of whoever recorded it; those from history come after those that arrived, by
+    /// key, descending.
     async fn list_messages(&self, session: &str, page: &MessagePage) -> Result<Page<StoredMessage>>;
 
     /// Creates or changes chats. Returns how many were new; the session's `totalChats` rises by as many.
@@ -333,4 +376,11 @@ pub trait MessageStore: Send + Sync {
 
     /// Deletes all messages and chats of a session. Returns `(messages, chats)`.
     async fn delete_messages(&self, session: &str) -> Result<(u64, u64)>;
+}
+
+/// The one answer to one batch.
+pub(crate) fn only<T>(mut answers: Vec<Result<T>>) -> Result<T> {
+    answers.pop().unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a batch; report it"))
+    })
 }

@@ -23,6 +23,7 @@
 pub mod auth;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub(crate) mod group;
 pub mod lease;
 pub mod memory;
 pub mod message;
@@ -38,14 +39,14 @@ pub use auth::{AuthEntry, AuthKey, AuthState, AuthStore, AuthWrite, Tenure, Writ
 pub use lease::{Acquired, Lease, LeaseStore};
 pub use memory::MemoryStore;
 pub use message::{
-    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage, MessageStatus,
-    MessageStore, Recorded, StoredMessage,
+    ChangeBatch, Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage,
+    MessageStatus, MessageStore, RecordBatch, Recorded, StoredMessage,
 };
 #[cfg(feature = "mongo")]
 pub use mongo::MongoStore;
 pub use session::{
     Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
-    StatusDetail,
+    StatusCase, StatusChange, StatusDetail,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -59,6 +60,17 @@ use crate::error::Result;
 pub trait Store: AuthStore + SessionStore + MessageStore + LeaseStore + 'static {
     /// A short name for logs and reports, such as `"mongodb"`.
     fn name(&self) -> &'static str;
+
+    /// How many commands were sent to the database so far, repeats included; for an embedded store, how many
+    /// transactions were written. `None` if the store cannot know.
+    fn commands_sent(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether the store itself writes together what comes at the same time, so that nobody need gather it first.
+    fn groups_writes(&self) -> bool {
+        false
+    }
 
     /// Asks the database whether it is there and can be written to.
     async fn ping(&self) -> Result<()>;

@@ -1,11 +1,13 @@
 //! What every store does alike: how a patch changes a record, a change a message, and what a page token holds.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::message::{MessageChange, MessageKind, StoredMessage};
+use super::message::{MessageChange, MessageKey, MessageKind, StoredMessage};
 use super::session::{Counter, PageRequest, SessionPatch, SessionRecord};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +82,28 @@ pub(crate) fn apply_change(message: &mut StoredMessage, change: &MessageChange) 
         }
     }
 }
+
+/// Numbers messages in the order in which a store records them: what orders those of one second, which is all that
+/// WhatsApp says of a message's time.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals(AtomicI64);
+
+impl Arrivals {
+    /// The number of a message recorded now: milliseconds with twelve bits below them, always higher than the one
+    /// before. Zero for those of the phone's history: they are older than whatever arrived.
+    pub(crate) fn number(&self, message: &StoredMessage, now: Timestamp) -> i64 {
+        if message.from_history {
+            return 0;
+        }
+        let from_clock = now.unix_ms().saturating_mul(1 << 12);
+        let next = |last: i64| from_clock.max(last.saturating_add(1));
+        let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        next(last.unwrap_or_else(|last| last))
+    }
+}
+
+/// The place of a message in a page: its time, the number of its arrival, and its key.
+pub(crate) type MessagePlace = (i64, i64, MessageKey);
 
 /// Refuses a page size that is zero or too large.
 pub(crate) fn check_limit(limit: u32) -> Result<()> {

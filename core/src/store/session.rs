@@ -195,6 +195,26 @@ pub struct SessionPatch {
     pub version: Option<Option<String>>,
 }
 
+/// What becomes of a record by the status that it has.
+#[derive(Debug, Clone)]
+pub struct StatusCase {
+    /// The statuses in which this patch applies. No two cases of a change share one.
+    pub from: Vec<Status>,
+    /// What is set.
+    pub patch: SessionPatch,
+}
+
+/// One session's change in [`SessionStore::patch_by_status`].
+#[derive(Debug, Clone, Copy)]
+pub struct StatusChange<'a> {
+    /// Which record.
+    pub session: &'a str,
+    /// What applies in which status.
+    pub cases: &'a [StatusCase],
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
 /// How a counter changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
@@ -314,6 +334,24 @@ pub trait SessionStore: Send + Sync {
         patch: &SessionPatch,
         now: Timestamp,
     ) -> Result<Option<SessionRecord>>;
+
+    /// Applies to each session the first of its cases that fits its `status`, in one step a session. `None` where
+    /// there is no such record or no case fits. Each has its own result, in order; no session is named twice. A
+    /// store with a round trip to save overrides it.
+    async fn patch_by_status(&self, changes: &[StatusChange<'_>]) -> Vec<Result<Option<SessionRecord>>> {
+        let mut results = Vec::with_capacity(changes.len());
+        for change in changes {
+            let mut result = Ok(None);
+            for case in change.cases {
+                result = self.patch_session_if(change.session, &case.from, &case.patch, change.now).await;
+                if !matches!(result, Ok(None)) {
+                    break;
+                }
+            }
+            results.push(result);
+        }
+        results
+    }
 
     /// Reads one record. A document that cannot be understood is `Corrupt`.
     async fn get_session(&self, session: &str) -> Result<Option<SessionRecord>>;

@@ -3,6 +3,7 @@
 //! Every wait here is for a condition, with a limit that is only reached when something is broken.
 
 pub mod programs;
+pub mod proxy;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -323,7 +323,7 @@ impl ProtocolStore for SessionBackend {
     }
 
     async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> EngineResult<()> {
-        self.keep_sent(chat_jid, message_id, payload).await
+        self.keep_sent(chat_jid, message_id, payload)
     }
 
     async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> EngineResult<Option<Vec<u8>>> {
@@ -343,7 +343,7 @@ impl ProtocolStore for SessionBackend {
         id: &str,
         message: &[u8],
     ) -> EngineResult<()> {
-        self.keep_pending(&[PendingInboundRow { chat, sender, id, message }]).await
+        self.keep_pending(&[PendingInboundRow { chat, sender, id, message }])
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> EngineResult<Option<Vec<u8>>> {
@@ -351,7 +351,8 @@ impl ProtocolStore for SessionBackend {
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> EngineResult<()> {
-        self.forget_pending(&[PendingInboundKey { chat, sender, id }]).await
+        self.forget_pending(&[PendingInboundKey { chat, sender, id }]);
+        Ok(())
     }
 
     async fn delete_expired_pending_inbound(&self, cutoff_timestamp: i64) -> EngineResult<u32> {
@@ -361,10 +362,11 @@ impl ProtocolStore for SessionBackend {
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> EngineResult<()> {
-        self.keep_pending(rows).await
+        self.keep_pending(rows)
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> EngineResult<()> {
-        self.forget_pending(keys).await
+        self.forget_pending(keys);
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Messages that the engine keeps for a while: sent ones for retries, received ones until they are committed.
 
 use crate::engine::keyspace::{self, PENDING_INBOUND, SENT_MESSAGE};
-use crate::store::{AuthEntry, AuthKey, AuthWrite, WriteBatch};
+use crate::store::{AuthKey, WriteBatch};
 
 use super::{EngineResult, SessionBackend, refused};
 use whatsapp_rust::wacore::store::traits::{PendingInboundKey, PendingInboundRow};
@@ -15,10 +15,9 @@ impl SessionBackend {
         keyspace::blinded(self.auth.vault(), PENDING_INBOUND, &[chat, sender, id])
     }
 
-    pub(super) async fn keep_sent(&self, chat: &str, message_id: &str, payload: &[u8]) -> EngineResult<()> {
-        let mut batch = WriteBatch::new();
-        self.auth.put(&mut batch, self.sent_key(chat, message_id), payload, self.auth.now().unix_s());
-        self.auth.apply(batch).await.map_err(refused)
+    /// Rides with the ratchet that the same send has moved.
+    pub(super) fn keep_sent(&self, chat: &str, message_id: &str, payload: &[u8]) -> EngineResult<()> {
+        self.auth.hold(self.sent_key(chat, message_id), payload, self.auth.now().unix_s()).map_err(refused)
     }
 
     pub(super) async fn take_sent(&self, chat: &str, message_id: &str) -> EngineResult<Option<Vec<u8>>> {
@@ -26,6 +25,9 @@ impl SessionBackend {
         let auth = &self.auth;
         auth.update(|| {
             Box::pin(async move {
+                if let Some(payload) = auth.take_held(&key) {
+                    return Ok((WriteBatch::new(), Some(payload.to_vec())));
+                }
                 let found = auth.get(&key).await?.map(|payload| payload.to_vec());
                 let mut batch = WriteBatch::new();
                 if found.is_some() {
@@ -38,17 +40,13 @@ impl SessionBackend {
         .map_err(refused)
     }
 
-    pub(super) async fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> EngineResult<()> {
+    pub(super) fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> EngineResult<()> {
         let now_s = self.auth.now().unix_s();
-        let batch: WriteBatch = rows
-            .iter()
-            .map(|row| {
-                let key = self.pending_key(row.chat, row.sender, row.id);
-                let value = self.auth.vault().seal(&key.kind, &key.id, row.message);
-                AuthWrite::Put(AuthEntry { key, value, stamp_s: now_s })
-            })
-            .collect();
-        self.auth.apply(batch).await.map_err(refused)
+        for row in rows {
+            let key = self.pending_key(row.chat, row.sender, row.id);
+            self.auth.hold(key, row.message, now_s).map_err(refused)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn pending(&self, chat: &str, sender: &str, id: &str) -> EngineResult<Option<Vec<u8>>> {
@@ -56,11 +54,9 @@ impl SessionBackend {
         Ok(found.map(|message| message.to_vec()))
     }
 
-    pub(super) async fn forget_pending(&self, keys: &[PendingInboundKey<'_>]) -> EngineResult<()> {
-        let batch = keys
-            .iter()
-            .map(|key| AuthWrite::Delete(self.pending_key(key.chat, key.sender, key.id)))
-            .collect();
-        self.auth.apply(batch).await.map_err(refused)
+    pub(super) fn forget_pending(&self, keys: &[PendingInboundKey<'_>]) {
+        for key in keys {
+            self.auth.forget_held(self.pending_key(key.chat, key.sender, key.id));
+        }
     }
 }

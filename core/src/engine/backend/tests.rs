@@ -8,12 +8,13 @@ use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::in_memory::InMemoryBackend;
 use whatsapp_rust::wacore::store::traits::{
     AppStateSyncKey, Backend, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry,
-    PendingInboundKey, PendingInboundRow, SignalStore, TcTokenEntry,
+    PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
 };
 
 use super::SessionBackend;
 use crate::clock::SystemClock;
 use crate::engine::session_auth::SessionAuth;
+use crate::store::group::GroupCommit;
 use crate::store::{AuthState, AuthStore, MemoryStore, Tenure};
 use crate::vault::{KeyRing, Vault};
 
@@ -33,7 +34,9 @@ async fn world() -> World {
     let keys = KeyRing::parse("test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let vault =
         Vault::encrypted(Arc::new(keys), Arc::clone(&clock)).open_session("s", None).await.unwrap().vault;
-    let auth = SessionAuth::new("s", Tenure::FIRST, store.clone(), vault, clock, AuthState::default());
+    let shared: Arc<dyn crate::store::Store> = store.clone();
+    let group = Arc::new(GroupCommit::new(shared, &clock, &tokio::runtime::Handle::current()));
+    let auth = SessionAuth::new("s", Tenure::FIRST, group, vault, clock, AuthState::default());
     let auth = Arc::new(auth);
     World { store, backend: SessionBackend::new(Arc::clone(&auth)), auth }
 }
@@ -267,4 +270,35 @@ async fn a_stale_owner_is_refused_and_its_socket_is_cut_first() {
     let before = world.store.commands();
     assert!(world.backend.put_session(BOB, b"later").await.is_err());
     assert_eq!(world.store.commands(), before);
+}
+
+#[tokio::test]
+async fn a_message_row_is_written_only_with_a_ratchet_that_passed_it() {
+    let world = world().await;
+    let rows = async || {
+        let rows = world.store.list_auth("s", Tenure::FIRST, crate::engine::keyspace::PENDING_INBOUND);
+        rows.await.unwrap().len()
+    };
+    let row = |id: &'static str| PendingInboundRow { chat: BOB, sender: ALICE, id, message: b"message" };
+    let key = |id: &'static str| PendingInboundKey { chat: BOB, sender: ALICE, id };
+    let before = world.store.commands();
+    world.backend.store_pending_inbound_batch(&[row("1"), row("2")]).await.unwrap();
+    world.backend.delete_pending_inbound_batch(&[key("1")]).await.unwrap();
+    assert_eq!(world.store.commands(), before, "committed in time: nothing is written");
+    // What moves no ratchet takes nothing along.
+    world.backend.put_identity(ALICE, [1; 32]).await.unwrap();
+    assert_eq!(rows().await, 0);
+    let before = world.store.commands();
+    world.backend.put_session(ALICE, b"has passed message 2").await.unwrap();
+    assert_eq!(world.store.commands() - before, 1);
+    assert_eq!(rows().await, 1);
+    // A redelivery finds it, whether or not it was written.
+    assert!(world.backend.get_pending_inbound(BOB, ALICE, "2").await.unwrap().is_some());
+    assert!(world.backend.get_pending_inbound(BOB, ALICE, "1").await.unwrap().is_none());
+
+    world.backend.delete_pending_inbound_batch(&[key("2")]).await.unwrap();
+    assert!(world.backend.get_pending_inbound(BOB, ALICE, "2").await.unwrap().is_none());
+    assert_eq!(rows().await, 1, "its deletion rides along later");
+    world.auth.write_held().await.unwrap();
+    assert_eq!(rows().await, 0);
 }

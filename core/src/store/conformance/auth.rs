@@ -86,6 +86,27 @@ pub async fn loading_leaves_out_the_kinds_named(store: &dyn Store) {
     }
 }
 
+/// In order, each by its own tenure, and those that have nothing.
+pub async fn many_states_are_loaded_as_one_by_one(store: &dyn Store) {
+    let at = |generation, fence| Tenure { generation, fence };
+    for (session, tenure) in [("a", at(1, 0)), ("b", at(2, 0)), ("c", at(1, 0))] {
+        let mut batch = put("1", session);
+        batch.put(AuthKey::new("pre-key", "9"), Bytes::from_static(b"x"), 0);
+        batch.set_creds(Bytes::from(session.to_owned()));
+        apply(store, session, tenure, &batch).await.unwrap();
+    }
+    // What lies below a fence is absent.
+    let sessions = [("c", at(2, 2)), ("none", MINE), ("a", at(1, 0)), ("b", at(2, 2))];
+    let loaded = store.load_auths(&sessions, &["pre-key"]).await;
+    assert_eq!(loaded.len(), sessions.len());
+    for (loaded, (session, tenure)) in loaded.into_iter().zip(sessions) {
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded, store.load_auth(session, tenure, &["pre-key"]).await.unwrap(), "{session}");
+        assert_eq!(loaded.entries.len(), usize::from(matches!(session, "a" | "b")), "{session}");
+    }
+    assert!(store.load_auths(&[], &[]).await.is_empty());
+}
+
 /// Credentials are replaced whole and are no value of any kind.
 pub async fn credentials_are_kept_beside_the_values(store: &dyn Store) {
     for creds in [&b"first"[..], b"second", b""] {

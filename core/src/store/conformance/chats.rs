@@ -45,7 +45,7 @@ pub async fn new_chats_are_counted_once(store: &dyn Store) {
     assert_eq!(store.patch_chats("s", &patches, NOW).await.unwrap(), 2);
     assert_eq!(store.patch_chats("s", &patches, NOW).await.unwrap(), 0);
     let messages = [message("a", "1", Direction::In, 1), message("c", "2", Direction::Out, 2)];
-    assert_eq!(store.record_messages("s", &messages, &[], NOW).await.unwrap().new_chats, 1);
+    store.record_messages("s", &messages, &[], NOW).await.unwrap();
     assert_eq!(stored_session(store, "s").await.total_chats, 3);
     assert_eq!(chat(store, "a").await.name.as_deref(), Some("A"));
 

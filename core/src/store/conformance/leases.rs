@@ -65,6 +65,53 @@ pub async fn the_owner_gets_it_again_unchanged(store: &dyn Store) {
     assert_eq!(granted(store, "s2", "me", LONG).await.tenure(), Tenure::FIRST);
 }
 
+/// Free, ours, held and run out, in one call: the same answers, in order.
+pub async fn many_leases_are_acquired_as_one_by_one(store: &dyn Store) {
+    assert!(store.acquire_leases(&[], "me", LONG).await.is_empty());
+    granted(store, "mine", "me", LONG).await;
+    let held = granted(store, "held", "you", LONG).await;
+    let old = granted(store, "old", "you", SHORT).await;
+    let released = granted(store, "released", "you", LONG).await;
+    assert!(store.release_lease(&released).await.unwrap());
+    expire(store, &old).await;
+    let sessions = ["fresh", "held", "mine", "old", "released"];
+    let mut acquired: Vec<Acquired> =
+        store.acquire_leases(&sessions, "me", LONG).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(acquired.len(), sessions.len());
+    assert_eq!(acquired.remove(1), Acquired::Held(held));
+    let tenures = acquired.into_iter().map(|acquired| match acquired {
+        Acquired::Granted(lease) => (lease.session.clone(), false, lease.tenure()),
+        Acquired::Stolen(lease) => (lease.session.clone(), true, lease.tenure()),
+        Acquired::Held(lease) => panic!("{lease:?}"),
+    });
+    let second = |fence| Tenure { generation: 2, fence };
+    let expected = [
+        ("fresh", false, Tenure::FIRST),
+        ("mine", false, Tenure::FIRST),
+        ("old", true, second(2)),
+        ("released", false, second(0)),
+    ];
+    assert_eq!(
+        tenures.collect::<Vec<_>>(),
+        expected.map(|(session, stolen, tenure)| (session.to_owned(), stolen, tenure))
+    );
+    for session in ["fresh", "mine", "old", "released"] {
+        assert_eq!(store.get_lease(session).await.unwrap().unwrap().owner, "me");
+    }
+
+    // Two who want the same at once: each lease has one owner.
+    let names: Vec<String> = (0..12).map(|index| format!("both {index}")).collect();
+    let sessions: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (one, other) = tokio::join!(
+        store.acquire_leases(&sessions, "one", LONG),
+        store.acquire_leases(&sessions, "other", LONG)
+    );
+    for (one, other) in one.into_iter().zip(other) {
+        let granted = [one.unwrap(), other.unwrap()].map(|acquired| matches!(acquired, Acquired::Granted(_)));
+        assert_eq!(granted.into_iter().filter(|granted| *granted).count(), 1);
+    }
+}
+
 /// At once, with a new generation.
 pub async fn a_released_lease_passes_without_a_fence(store: &dyn Store) {
     let first = granted(store, "s", "me", LONG).await;

@@ -2,12 +2,12 @@
 
 use futures::future::join_all;
 
-use super::samples::{NOW, hostile_ids, message, message_key, session, stored_session, text};
+use super::samples::{Dice, NOW, hostile_ids, message, message_key, session, stored_session, text};
 use crate::clock::Timestamp;
 use crate::store::session::Counter;
 use crate::store::{
-    Direction, MessageChange, MessageKey, MessageKind, MessageStatus, Recorded, SessionPatch, Store,
-    StoredMessage,
+    ChangeBatch, Direction, MessageChange, MessageKey, MessageKind, MessageStatus, RecordBatch, Recorded,
+    SessionPatch, Store, StoredMessage,
 };
 
 const LATER: Timestamp = Timestamp::from_unix_s(NOW.unix_s() + 3_600);
@@ -52,7 +52,7 @@ pub async fn a_message_comes_back_as_recorded(store: &dyn Store) {
         })
         .collect();
     let recorded = store.record_messages("s", &messages, &[], NOW).await.unwrap();
-    assert_eq!(recorded, Recorded { inserted: vec![true; 6], new_chats: 1 });
+    assert_eq!(recorded, Recorded { inserted: vec![true; 6] });
     let mut keys: Vec<_> = messages.iter().map(|message| message.key.clone()).collect();
     keys.push(message_key("c", "absent"));
     let mut expected: Vec<_> = messages.into_iter().map(Some).collect();
@@ -73,7 +73,7 @@ pub async fn a_redelivery_counts_once(store: &dyn Store) {
     again.content = text("other");
     let fresh = message("c", "2", Direction::In, 2);
     let recorded = store.record_messages("s", &[again, fresh], &[], LATER).await.unwrap();
-    assert_eq!(recorded, Recorded { inserted: vec![false, true], new_chats: 0 });
+    assert_eq!(recorded, Recorded { inserted: vec![false, true] });
     assert_eq!(get(store, "s", &first.key).await, Some(first));
     assert_eq!(counters(store, "s").await, (0, 2, 1));
     assert_eq!(store.get_chat("s", "c").await.unwrap().unwrap().unread_count, 2);
@@ -104,7 +104,7 @@ pub async fn counters_follow_direction_and_history(store: &dyn Store) {
         history,
     ];
     let recorded = store.record_messages("s", &messages, &[], NOW).await.unwrap();
-    assert_eq!(recorded, Recorded { inserted: vec![true; 4], new_chats: 2 });
+    assert_eq!(recorded, Recorded { inserted: vec![true; 4] });
     assert_eq!(counters(store, "s").await, (1, 2, 2));
     let chat = store.get_chat("s", "c").await.unwrap().unwrap();
     assert_eq!((chat.unread_count, chat.last_message_at), (2, Some(messages[2].timestamp)));
@@ -120,7 +120,7 @@ pub async fn the_same_id_elsewhere_is_another_message(store: &dyn Store) {
     for name in ["s", "s2"] {
         session(store, name).await;
         let recorded = store.record_messages(name, &messages, &[], NOW).await.unwrap();
-        assert_eq!(recorded, Recorded { inserted: vec![true; 3], new_chats: 2 });
+        assert_eq!(recorded, Recorded { inserted: vec![true; 3] });
         assert_eq!(counters(store, name).await, (0, 3, 2));
     }
 }
@@ -291,24 +291,103 @@ pub async fn concurrent_deliveries_count_once(store: &dyn Store) {
         store.record_messages(name, &messages, &[], NOW)
     });
     let mut new = 0;
-    let mut chats = 0;
     for recorded in join_all(tasks).await {
-        let recorded = recorded.unwrap();
-        new += recorded.inserted.iter().filter(|new| **new).count();
-        chats += recorded.new_chats;
+        new += recorded.unwrap().inserted.iter().filter(|new| **new).count();
     }
-    assert_eq!((new, chats), (10, 2));
+    assert_eq!(new, 10);
     for name in ["s", "s2"] {
         assert_eq!(counters(store, name).await, (0, 5, 1));
         assert_eq!(store.get_chat(name, "c").await.unwrap().unwrap().unread_count, 5);
     }
 }
 
+/// As one call after the other would, with the answers in order.
+pub async fn recording_many_equals_recording_one_by_one(store: &dyn Store) {
+    let mut dice = Dice::new(11);
+    let names = ["a", "b", "c"];
+    for name in names {
+        session(store, &format!("{name} many")).await;
+        session(store, &format!("{name} loop")).await;
+    }
+    for _ in 0..6 {
+        let calls: Vec<(&str, Vec<StoredMessage>)> = (0..dice.below(6))
+            .map(|_| {
+                let messages = (0..dice.below(5)).map(|_| {
+                    let chat = ["x", "y@g.us"][dice.below(2) as usize];
+                    let direction = if dice.below(3) == 0 { Direction::Out } else { Direction::In };
+                    let mut one = message(chat, &dice.below(12).to_string(), direction, dice.below(9) as i64);
+                    one.from_history = dice.below(6) == 0;
+                    one
+                });
+                let messages = messages.collect();
+                (names[dice.below(3) as usize], messages)
+            })
+            .collect();
+        let sessions: Vec<String> = calls.iter().map(|(name, _)| format!("{name} many")).collect();
+        let batches: Vec<RecordBatch<'_>> = sessions
+            .iter()
+            .zip(&calls)
+            .map(|(session, (_, messages))| RecordBatch { session, messages, names: &[], now: NOW })
+            .collect();
+        let many = store.record_many(&batches).await;
+        assert_eq!(many.len(), calls.len());
+        for (many, (name, messages)) in many.into_iter().zip(&calls) {
+            let one = store.record_messages(&format!("{name} loop"), messages, &[], NOW).await.unwrap();
+            assert_eq!(many.unwrap(), one);
+        }
+    }
+    for name in names {
+        let (many, one) = (format!("{name} many"), format!("{name} loop"));
+        assert_eq!(counters(store, &many).await, counters(store, &one).await);
+        for chat in ["x", "y@g.us"] {
+            let of = async |session: &str| store.get_chat(session, chat).await.unwrap();
+            assert_eq!(of(&many).await, of(&one).await);
+        }
+        let page = crate::store::MessagePage { limit: 1_000, ..Default::default() };
+        let items = async |session: &str| store.list_messages(session, &page).await.unwrap().items;
+        assert_eq!(items(&many).await, items(&one).await);
+    }
+}
+
+/// Of several sessions, in one call: each answer at its place, and what is not there is none.
+pub async fn changing_many_equals_changing_one_by_one(store: &dyn Store) {
+    let sent = message("c", "1", Direction::Out, 1);
+    for name in ["a", "b"] {
+        store.record_messages(name, std::slice::from_ref(&sent), &[], NOW).await.unwrap();
+    }
+    let status = |status| [(sent.key.clone(), MessageChange::Status(status))];
+    let edit = [
+        (sent.key.clone(), MessageChange::Edited { content: text("edit"), at: LATER }),
+        (message_key("c", "absent"), MessageChange::Status(MessageStatus::Read)),
+    ];
+    let (read, played) = (status(MessageStatus::Read), status(MessageStatus::Played));
+    let batch = |session, changes| ChangeBatch { session, changes, now: LATER };
+    let many = [
+        batch("a", &read[..]),
+        batch("b", &played),
+        batch("none", &read),
+        batch("a", &edit),
+        batch("b", &[]),
+    ];
+    let answers: Vec<_> = store.change_many(&many).await.into_iter().map(Result::unwrap).collect();
+    let shown = |answer: &[Option<StoredMessage>]| -> Vec<Option<(MessageStatus, MessageKind)>> {
+        answer.iter().map(|one| one.as_ref().map(|one| (one.status, one.content.clone()))).collect()
+    };
+    // As they stand after all changes of the call, or after their own.
+    let first = &shown(&answers[0])[0];
+    assert!(first.as_ref().is_some_and(|(status, _)| *status == MessageStatus::Read));
+    assert_eq!(shown(&answers[1]), [Some((MessageStatus::Played, text("1")))]);
+    assert_eq!(shown(&answers[2]), [None]);
+    assert_eq!(shown(&answers[3]), [Some((MessageStatus::Read, text("edit"))), None]);
+    assert!(answers[4].is_empty());
+    assert_eq!(get(store, "b", &sent.key).await.unwrap().content, text("1"));
+}
+
 /// There is nothing to count into, and none is made.
 pub async fn without_a_session_record_messages_are_kept(store: &dyn Store) {
     let first = message("c", "1", Direction::In, 1);
     let recorded = store.record_messages("s", std::slice::from_ref(&first), &[], NOW).await.unwrap();
-    assert_eq!(recorded, Recorded { inserted: vec![true], new_chats: 1 });
+    assert_eq!(recorded, Recorded { inserted: vec![true] });
     assert_eq!(get(store, "s", &first.key).await, Some(first));
     assert_eq!(store.get_session("s").await.unwrap(), None);
 }

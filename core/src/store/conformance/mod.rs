@@ -97,6 +97,7 @@ macro_rules! store_conformance {
                     values_come_back_as_written
                     lists_are_ordered_by_the_bytes_of_the_id
                     loading_leaves_out_the_kinds_named
+                    many_states_are_loaded_as_one_by_one
                     credentials_are_kept_beside_the_values
                     any_text_is_an_id
                     ids_that_join_alike_are_different
@@ -137,6 +138,7 @@ macro_rules! store_conformance {
                     renewals_answer_in_order
                     of_many_at_once_one_gets_it
                     of_many_thieves_one_gets_it
+                    many_leases_are_acquired_as_one_by_one
                     held_sessions_are_those_held_now
                     leases_are_forgotten_when_idle_and_without_a_session
                     any_text_is_a_session
@@ -151,6 +153,7 @@ macro_rules! store_conformance {
                     a_patch_of_nothing_is_none
                     a_conditional_patch_needs_the_status
                     of_many_conditional_patches_one_wins
+                    changes_by_status_take_the_case_that_fits
                     any_text_is_a_session_id
                     every_status_detail_comes_back
                     a_deleted_record_is_gone
@@ -175,11 +178,14 @@ macro_rules! store_conformance {
                     two_changes_of_one_message_both_count
                     recounting_mends_the_counters
                     concurrent_deliveries_count_once
+                    recording_many_equals_recording_one_by_one
+                    changing_many_equals_changing_one_by_one
                     without_a_session_record_messages_are_kept
                     deleting_takes_all_of_one_session_and_nothing_else
                 }
                 pages {
                     messages_come_newest_first_and_complete
+                    messages_of_one_second_come_in_order_of_arrival
                     a_page_stays_right_while_messages_arrive
                     chats_come_newest_first_and_complete
                     a_bad_page_request_is_refused

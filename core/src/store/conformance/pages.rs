@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::samples::{NOW, assert_kind, message};
 use crate::error::ErrorKind;
-use crate::store::{Chat, ChatPatch, Direction, MessagePage, Store, StoredMessage};
+use crate::store::{Chat, ChatPatch, Direction, MessagePage, RecordBatch, Store, StoredMessage};
 
 /// Messages with ties in time, in three chats, from two senders.
 async fn fill(store: &dyn Store) -> Vec<StoredMessage> {
@@ -18,7 +18,8 @@ async fn fill(store: &dyn Store) -> Vec<StoredMessage> {
         .collect();
     store.record_messages("s", &messages, &[], NOW).await.unwrap();
     store.record_messages("s2", &messages[..5], &[], NOW).await.unwrap();
-    messages.sort_by_key(|message| Reverse((message.timestamp, message.key.clone())));
+    // Of one second the one that was recorded last comes first.
+    messages.reverse();
     messages
 }
 
@@ -37,7 +38,7 @@ async fn walk(store: &dyn Store, chat_id: Option<&str>, limit: u32) -> Vec<Store
     }
 }
 
-/// Ties by key, descending; of one chat or of all; whatever the size of a page.
+/// Ties by arrival, the last first; of one chat or of all; whatever the size of a page.
 pub async fn messages_come_newest_first_and_complete(store: &dyn Store) {
     let messages = fill(store).await;
     for limit in [1, 5, 24, 1_000] {
@@ -59,6 +60,31 @@ pub async fn a_page_stays_right_while_messages_arrive(store: &dyn Store) {
     store.record_messages("s", &newer, &[], NOW).await.unwrap();
     let page = MessagePage { limit: 1_000, after: first.next, chat_id: None };
     assert_eq!(store.list_messages("s", &page).await.unwrap().items, messages[10..]);
+}
+
+/// Whatever their keys, and in whatever calls they came; a redelivery stays where it was. What comes from the phone's
+/// history is older than what arrived.
+pub async fn messages_of_one_second_come_in_order_of_arrival(store: &dyn Store) {
+    let arrived = ["m", "z", "a", "q", "b"].map(|id| message("c", id, Direction::In, 7));
+    let mut history = ["y", "x"].map(|id| message("c", id, Direction::Out, 7));
+    history.iter_mut().for_each(|message| message.from_history = true);
+    store.record_messages("s", &arrived[..2], &[], NOW).await.unwrap();
+    store.record_messages("s", &history, &[], NOW).await.unwrap();
+    // A clock that has gone back makes no difference.
+    let earlier = crate::clock::Timestamp::from_unix_s(NOW.unix_s() - 3_600);
+    store.record_messages("s", &arrived[1..4], &[], earlier).await.unwrap();
+    let batch = |messages| RecordBatch { session: "s", messages, names: &[], now: NOW };
+    for recorded in store.record_many(&[batch(&arrived[4..]), batch(&arrived[..1])]).await {
+        recorded.unwrap();
+    }
+    let expected = ["b", "q", "a", "z", "m", "y", "x"];
+    for limit in [1, 3, 7] {
+        for chat in [None, Some("c")] {
+            let seen = walk(store, chat, limit).await;
+            let seen: Vec<_> = seen.iter().map(|message| message.key.message_id.as_str()).collect();
+            assert_eq!(seen, expected, "limit {limit}");
+        }
+    }
 }
 
 /// Those without a message last, ties by id.

@@ -6,7 +6,7 @@ use super::samples::{NOW, hostile_ids, session, stored_session};
 use crate::clock::Timestamp;
 use crate::session::status::Status;
 use crate::store::session::Counter;
-use crate::store::{SessionPatch, SessionRecord, StatusDetail, Store};
+use crate::store::{SessionPatch, SessionRecord, StatusCase, StatusChange, StatusDetail, Store};
 
 const LATER: Timestamp = Timestamp::from_unix_ms(1_700_000_001_234);
 
@@ -188,6 +188,42 @@ pub async fn of_many_conditional_patches_one_wins(store: &dyn Store) {
     let won = outcomes.into_iter().filter(|outcome| outcome.as_ref().unwrap().is_some()).count();
     assert_eq!(won, 1);
     assert_eq!(stored_session(store, "s").await.messages_sent, 1);
+}
+
+/// Of each session its own case; none where none fits or nobody is.
+pub async fn changes_by_status_take_the_case_that_fits(store: &dyn Store) {
+    for (id, status) in [("a", Status::Pending), ("b", Status::Connected), ("c", Status::Error)] {
+        session(store, id).await;
+        let patch = SessionPatch { status: Some(status), ..Default::default() };
+        store.patch_session(id, &patch, NOW).await.unwrap();
+    }
+    let case = |from: &[Status], sent| StatusCase {
+        from: from.to_vec(),
+        patch: SessionPatch {
+            status: Some(Status::Disconnected),
+            messages_sent: Some(Counter::Add(sent)),
+            ..Default::default()
+        },
+    };
+    // What a case sets fits another one, which must not apply on top.
+    let cases = [
+        case(&[Status::Pending, Status::QrReady], 1),
+        case(&[Status::Connected], 10),
+        case(&[Status::Disconnected], 100),
+    ];
+    let change = |session| StatusChange { session, cases: &cases, now: LATER };
+    let changes = ["c", "b", "nobody", "a"].map(change);
+    let changed = store.patch_by_status(&changes).await;
+    assert_eq!(changed.len(), 4);
+    let sent = |record: Option<SessionRecord>| {
+        record.map(|record| (record.session_id, record.status, record.messages_sent, record.updated_at))
+    };
+    let changed: Vec<_> = changed.into_iter().map(|outcome| sent(outcome.unwrap())).collect();
+    let done = |id: &str, sent| Some((id.to_owned(), Status::Disconnected, sent, LATER));
+    assert_eq!(changed, [None, done("b", 10), None, done("a", 1)]);
+    let [again] = <[_; 1]>::try_from(store.patch_by_status(&[change("a")]).await).unwrap();
+    assert_eq!(sent(again.unwrap()), done("a", 101));
+    assert_eq!(stored_session(store, "c").await.status, Status::Error);
 }
 
 /// Ids, names and reasons are opaque.

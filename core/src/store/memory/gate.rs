@@ -39,6 +39,10 @@ impl Gate {
         Ok(())
     }
 
+    pub(super) fn commands(&self) -> u64 {
+        *self.commands.borrow()
+    }
+
     pub(super) fn close(&self) {
         self.doors.send_modify(|doors| doors.closed = true);
     }
@@ -52,10 +56,6 @@ impl Gate {
 
     pub(super) fn block(&self, blocked: bool) {
         self.doors.send_modify(|doors| doors.blocked = blocked);
-    }
-
-    pub(super) fn commands(&self) -> u64 {
-        *self.commands.borrow()
     }
 
     pub(super) async fn wait_for_commands(&self, at_least: u64) {

@@ -9,13 +9,20 @@ use super::{Data, MemoryStore, check_limit, read_cursor, write_cursor};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::message::{
-    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessagePage, MessageStore, Recorded, StoredMessage,
+    ChangeBatch, Chat, ChatPatch, Direction, MessageKey, MessagePage, MessageStore, RecordBatch, Recorded,
+    StoredMessage,
 };
-use crate::store::rules::apply_change;
+use crate::store::rules::{MessagePlace, apply_change, same_error};
 use crate::store::session::Page;
 
 /// The most that a page of messages or chats holds.
 const MAX_LIMIT: u32 = 1_000;
+
+/// A message, and when it came.
+pub(super) struct Kept {
+    message: StoredMessage,
+    arrival: i64,
+}
 
 impl Data {
     fn chat_of(&mut self, session: &str, chat_id: &str, now: Timestamp) -> (&mut Chat, bool) {
@@ -36,7 +43,10 @@ impl Data {
     fn record(&mut self, session: &str, message: &StoredMessage, now: Timestamp) -> (bool, bool) {
         match self.messages.entry(session.to_owned()).or_default().entry(message.key.clone()) {
             Entry::Occupied(_) => return (false, false),
-            Entry::Vacant(free) => free.insert(message.clone()),
+            Entry::Vacant(free) => {
+                let arrival = self.arrivals.number(message, now);
+                free.insert(Kept { message: message.clone(), arrival })
+            }
         };
         let counts = !message.from_history;
         if let Some(record) = self.sessions.get_mut(session) {
@@ -53,72 +63,76 @@ impl Data {
         chat.updated_at = now;
         (true, is_new)
     }
-}
 
-#[async_trait]
-impl MessageStore for MemoryStore {
-    async fn record_messages(
-        &self,
-        session: &str,
-        messages: &[StoredMessage],
-        names: &[(String, String)],
-        now: Timestamp,
-    ) -> Result<Recorded> {
-        let mut data = self.enter("record_messages").await?;
+    fn record_batch(&mut self, batch: &RecordBatch<'_>) -> Recorded {
+        let RecordBatch { session, now, .. } = *batch;
         let mut recorded = Recorded::default();
-        for message in messages {
-            let (inserted, new_chat) = data.record(session, message, now);
+        let mut new_chats = 0;
+        for message in batch.messages {
+            let (inserted, new_chat) = self.record(session, message, now);
             recorded.inserted.push(inserted);
-            recorded.new_chats += u64::from(new_chat);
+            new_chats += u64::from(new_chat);
         }
-        for (chat_id, name) in names {
-            let chat = data.chats.get_mut(session).and_then(|chats| chats.get_mut(chat_id));
+        for (chat_id, name) in batch.names {
+            let chat = self.chats.get_mut(session).and_then(|chats| chats.get_mut(chat_id));
             if let Some(chat) = chat.filter(|chat| chat.name.as_ref() != Some(name)) {
                 chat.name = Some(name.clone());
                 chat.updated_at = now;
             }
         }
-        data.add_chats(session, recorded.new_chats, now);
-        Ok(recorded)
+        self.add_chats(session, new_chats, now);
+        recorded
     }
 
-    async fn change_messages(
-        &self,
-        session: &str,
-        changes: &[(MessageKey, MessageChange)],
-        _now: Timestamp,
-    ) -> Result<Vec<Option<StoredMessage>>> {
-        let mut data = self.enter("change_messages").await?;
-        let mut messages = data.messages.get_mut(session);
-        for (key, wanted) in changes {
-            if let Some(message) = messages.as_mut().and_then(|messages| messages.get_mut(key)) {
-                apply_change(message, wanted);
+    fn change_batch(&mut self, batch: &ChangeBatch<'_>) -> Vec<Option<StoredMessage>> {
+        let mut messages = self.messages.get_mut(batch.session);
+        for (key, wanted) in batch.changes {
+            if let Some(kept) = messages.as_mut().and_then(|messages| messages.get_mut(key)) {
+                apply_change(&mut kept.message, wanted);
             }
         }
-        Ok(changes.iter().map(|(key, _)| messages.as_ref()?.get(key).cloned()).collect())
+        batch.changes.iter().map(|(key, _)| Some(messages.as_ref()?.get(key)?.message.clone())).collect()
+    }
+}
+
+#[async_trait]
+impl MessageStore for MemoryStore {
+    async fn record_many(&self, batches: &[RecordBatch<'_>]) -> Vec<Result<Recorded>> {
+        match self.enter("record_messages").await {
+            Ok(mut data) => batches.iter().map(|batch| Ok(data.record_batch(batch))).collect(),
+            Err(error) => batches.iter().map(|_| Err(same_error(&error))).collect(),
+        }
+    }
+
+    async fn change_many(&self, batches: &[ChangeBatch<'_>]) -> Vec<Result<Vec<Option<StoredMessage>>>> {
+        match self.enter("change_messages").await {
+            Ok(mut data) => batches.iter().map(|batch| Ok(data.change_batch(batch))).collect(),
+            Err(error) => batches.iter().map(|_| Err(same_error(&error))).collect(),
+        }
     }
 
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>> {
         let data = self.enter("get_messages").await?;
         let messages = data.messages.get(session);
-        Ok(keys.iter().map(|key| messages?.get(key).cloned()).collect())
+        Ok(keys.iter().map(|key| Some(messages?.get(key)?.message.clone())).collect())
     }
 
     async fn list_messages(&self, session: &str, page: &MessagePage) -> Result<Page<StoredMessage>> {
         let limit = check_limit(page.limit, MAX_LIMIT)?;
-        let after: Option<(i64, MessageKey)> = read_cursor(page.after.as_deref())?;
+        let after: Option<MessagePlace> = read_cursor(page.after.as_deref())?;
         let data = self.enter("list_messages").await?;
-        let place = |message: &StoredMessage| (message.timestamp.unix_ms(), message.key.clone());
+        let place = |kept: &Kept| (kept.message.timestamp.unix_ms(), kept.arrival, kept.message.key.clone());
         let messages = data.messages.get(session).into_iter().flat_map(|messages| messages.values());
         let mut found: Vec<_> = messages
-            .filter(|message| page.chat_id.as_ref().is_none_or(|chat| message.key.chat_id == *chat))
-            .filter(|message| after.as_ref().is_none_or(|after| place(message) < *after))
+            .filter(|kept| page.chat_id.as_ref().is_none_or(|chat| kept.message.key.chat_id == *chat))
+            .filter(|kept| after.as_ref().is_none_or(|after| place(kept) < *after))
             .collect();
-        found.sort_by_key(|message| Reverse(place(message)));
+        found.sort_by_key(|kept| Reverse(place(kept)));
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|message| write_cursor(&place(message)));
-        Ok(Page { next, items: found.into_iter().cloned().collect(), malformed: Vec::new() })
+        let next = found.last().filter(|_| more).map(|kept| write_cursor(&place(kept)));
+        let items = found.into_iter().map(|kept| kept.message.clone()).collect();
+        Ok(Page { next, items, malformed: Vec::new() })
     }
 
     async fn patch_chats(&self, session: &str, patches: &[ChatPatch], now: Timestamp) -> Result<u64> {
@@ -165,7 +179,8 @@ impl MessageStore for MemoryStore {
         let messages = data.messages.get(session);
         let count = |direction| {
             let own = messages.into_iter().flat_map(|messages| messages.values());
-            own.filter(|message| !message.from_history && message.direction == direction).count() as u64
+            let counts = |kept: &&Kept| !kept.message.from_history && kept.message.direction == direction;
+            own.filter(counts).count() as u64
         };
         let (sent, received) = (count(Direction::Out), count(Direction::In));
         let chats = data.chats.get(session).map_or(0, |chats| chats.len() as u64);
@@ -189,7 +204,7 @@ impl MessageStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::message::MessageKind;
+    use crate::store::message::{MessageChange, MessageKind};
     use crate::store::{MessageStatus, SessionPatch, SessionRecord, SessionStore};
 
     const NOW: Timestamp = Timestamp::from_unix_s(1_000);
@@ -215,7 +230,7 @@ mod tests {
         let store = store_with(std::slice::from_ref(&message)).await;
         let names = [("c".to_owned(), "Ana".to_owned())];
         let again = store.record_messages("s", &[message.clone(), message], &names, NOW).await.unwrap();
-        assert_eq!(again, Recorded { inserted: vec![false, false], new_chats: 0 });
+        assert_eq!(again, Recorded { inserted: vec![false, false] });
         let record = store.get_session("s").await.unwrap().unwrap();
         assert_eq!((record.messages_received, record.total_chats), (1, 1));
         let chat = store.get_chat("s", "c").await.unwrap().unwrap();

@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Chat, Lease, MessageKey, SessionRecord, Store, StoredMessage};
+use super::rules::Arrivals;
+use super::{Chat, Lease, MessageKey, SessionRecord, Store};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use gate::Gate;
@@ -32,7 +33,8 @@ struct Data {
     sessions: BTreeMap<String, SessionRecord>,
     auth: BTreeMap<String, auth::SessionAuth>,
     archives: BTreeMap<String, auth::Archive>,
-    messages: BTreeMap<String, BTreeMap<MessageKey, StoredMessage>>,
+    messages: BTreeMap<String, BTreeMap<MessageKey, messages::Kept>>,
+    arrivals: Arrivals,
     chats: BTreeMap<String, BTreeMap<String, Chat>>,
     leases: BTreeMap<String, Lease>,
 }
@@ -108,6 +110,14 @@ impl fmt::Debug for MemoryStore {
 impl Store for MemoryStore {
     fn name(&self) -> &'static str {
         "memory"
+    }
+
+    fn commands_sent(&self) -> Option<u64> {
+        Some(self.gate.commands())
+    }
+
+    fn groups_writes(&self) -> bool {
+        true
     }
 
     async fn ping(&self) -> Result<()> {

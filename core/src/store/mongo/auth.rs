@@ -10,14 +10,14 @@ use mongodb::bson::{Document, doc};
 
 use super::documents::{Fields, unsigned};
 use super::errors::Failure;
-use super::{ARCHIVES, AUTH_KEYS, AUTH_STATES, Inner, LEASES, MongoStore, archive, batches};
+use super::{ARCHIVES, AUTH_KEYS, AUTH_STATES, Inner, LEASES, MongoStore, archive, auth_groups, batches};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::auth::{AuthEntry, AuthKey, AuthState, AuthStore, Tenure, WriteBatch};
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// Documents of one answer, so that a session comes in one round trip.
-const WHOLE: u32 = 1_000_000;
+pub(super) const WHOLE: u32 = 1_000_000;
 
 #[async_trait]
 impl AuthStore for MongoStore {
@@ -37,6 +37,10 @@ impl AuthStore for MongoStore {
             }
         })
         .await
+    }
+
+    async fn load_auths(&self, sessions: &[(&str, Tenure)], except_kinds: &[&str]) -> Vec<Result<AuthState>> {
+        auth_groups::load(self, sessions, except_kinds).await
     }
 
     async fn load_creds(&self, session: &str, tenure: Tenure) -> Result<Option<Bytes>> {

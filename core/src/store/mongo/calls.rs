@@ -23,10 +23,20 @@ impl MongoStore {
         F: Future<Output = std::result::Result<T, Failure>> + Send + 'static,
     {
         let inner = Arc::clone(&self.0);
+        self.to_its_end(op, async move { repeated(&inner, work).await }).await
+    }
+
+    /// Runs `work` to its end on the store's runtime, whether or not the caller stays.
+    pub(super) async fn to_its_end<T, F>(&self, op: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let inner = &self.0;
         if inner.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the store was closed; open it again").during(op));
         }
-        let task = inner.calls.track_future(with_deadline(Arc::clone(&inner), work));
+        let task = inner.calls.track_future(work);
         let outcome = inner.runtime.spawn(task).await.unwrap_or_else(|error| {
             Err(if error.is_panic() {
                 Error::new(ErrorKind::Panic, "a store operation panicked; its outcome is unknown")
@@ -38,13 +48,14 @@ impl MongoStore {
     }
 }
 
-async fn with_deadline<T, W, F>(inner: Arc<Inner>, work: W) -> Result<T>
+/// Tries `work` until it answers, is refused, or has taken too long.
+pub(super) async fn repeated<T, W, F>(inner: &Arc<Inner>, work: W) -> Result<T>
 where
     W: Fn(Arc<Inner>) -> F,
     F: Future<Output = std::result::Result<T, Failure>>,
 {
     let deadline = inner.options.clock.sleep(inner.options.deadline);
-    match select(std::pin::pin!(attempts(&inner, work)), deadline).await {
+    match select(std::pin::pin!(attempts(inner, work)), deadline).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(_) => Err(Error::new(
             ErrorKind::Timeout,

@@ -1,14 +1,16 @@
 //! Chats.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::documents::{Fields, date, joined_id, stored_chat, unsigned};
+use super::calls::repeated;
+use super::counts::{self, Flush, Tally, is_unsure};
+use super::documents::{Fields, date, joined_id, stored_chat};
 use super::errors::Failure;
-use super::{CHATS, Inner, MongoStore, SESSIONS};
+use super::{CHATS, Inner, MongoStore};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::message::{Chat, ChatPatch};
@@ -18,47 +20,84 @@ use crate::store::session::Page;
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// How often statements that met another's insert are written again.
-const COLLISIONS: usize = 8;
+pub(super) const COLLISIONS: usize = 8;
 
-/// Notes new messages in their chats: the newest time, and how many more are unread. Returns how many chats are new.
-pub(super) async fn bump(
-    inner: &Inner,
-    session: &str,
-    chats: &HashMap<String, (Timestamp, u32)>,
-    now: Timestamp,
-) -> Attempt<u64> {
-    let statements = chats.iter().map(|(chat_id, (newest, unread))| {
-        let mut update = doc! {
-            "$setOnInsert": fresh(chat_id, now),
-            "$max": { "lastMessageAt": date(*newest) },
-            "$inc": { "unreadCount": i64::from(*unread) },
-        };
-        update.insert("$set", doc! { "updatedAt": date(now) });
-        upsert(session, chat_id, update)
-    });
-    write(inner, statements.collect()).await
+/// What new messages add to their chats, for all sessions of a flush: the newest time, how many more are unread,
+/// the name. Each with its session.
+pub(super) fn count_statements(flush: &Flush) -> Vec<(&str, Document)> {
+    let mut statements: Vec<(&str, Document)> = Vec::new();
+    for (session, tally) in &flush.tallies {
+        for (chat_id, (newest, unread)) in &tally.chats {
+            statements.push((session, count_statement(flush, session, tally, chat_id, *newest, *unread)));
+        }
+        for (chat_id, name) in tally.names.iter().filter(|(chat_id, _)| !tally.chats.contains_key(*chat_id)) {
+            let filter =
+                doc! { "_id": joined_id(&[session, chat_id]), "sessionId": session, "name": { "$ne": name } };
+            let update = doc! { "$set": { "name": name, "updatedAt": date(flush.now) } };
+            statements.push((session, doc! { "q": filter, "u": update }));
+        }
+    }
+    statements
 }
 
-/// Names chats that are there.
-pub(super) async fn set_names(
+fn count_statement(
+    flush: &Flush,
+    session: &str,
+    tally: &Tally,
+    chat_id: &str,
+    newest: Timestamp,
+    unread: u32,
+) -> Document {
+    let now = tally.activity.unwrap_or(flush.now);
+    let mut filter = doc! { "_id": joined_id(&[session, chat_id]), "sessionId": session };
+    flush.once(&mut filter);
+    let mut set = doc! { "updatedAt": date(now) };
+    flush.mark(&mut set);
+    if let Some(name) = tally.names.get(chat_id) {
+        set.insert("name", name);
+    }
+    let update = doc! {
+        "$setOnInsert": fresh(chat_id, now),
+        "$max": { "lastMessageAt": date(newest) },
+        "$inc": { "unreadCount": i64::from(unread) },
+        "$set": set,
+    };
+    doc! { "q": filter, "u": update, "upsert": true }
+}
+
+/// Of statements whose chat was there and not matched: those that an earlier attempt of the flush has applied.
+pub(super) async fn counted_already(
+    inner: &Inner,
+    flush: &Flush,
+    statements: &[(&str, Document)],
+    taken: &[usize],
+) -> Attempt<HashSet<usize>> {
+    let id = |index: usize| {
+        statements[index].1.get_document("q").ok().and_then(|filter| filter.get("_id").cloned())
+    };
+    let ids: Vec<Bson> = taken.iter().filter_map(|index| id(*index)).collect();
+    let ours = doc! { "_id": { "$in": ids }, "countedBy": &flush.by, "countedSeq": { "$gte": flush.seq } };
+    let found = inner.collection(CHATS).find(ours).projection(doc! { "_id": 1 }).batch_size(100_000).await?;
+    let found: Vec<Document> = found.try_collect().await?;
+    let found: Vec<&Bson> = found.iter().filter_map(|row| row.get("_id")).collect();
+    let applied = |index: &&usize| id(**index).is_some_and(|id| found.contains(&&id));
+    Ok(taken.iter().filter(applied).copied().collect())
+}
+
+/// Makes sure that chats are there that have these messages.
+pub(super) async fn restore(
     inner: &Inner,
     session: &str,
-    names: &[(String, String)],
+    newest: &HashMap<String, Timestamp>,
     now: Timestamp,
 ) -> Attempt<()> {
-    // The last name of a chat counts; a batch never names a document twice.
-    let names: HashMap<&str, &str> =
-        names.iter().map(|(chat, name)| (chat.as_str(), name.as_str())).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let statements = names.into_iter().map(|(chat_id, name)| {
-        let filter =
-            doc! { "_id": joined_id(&[session, chat_id]), "sessionId": session, "name": { "$ne": name } };
-        doc! { "q": filter, "u": { "$set": { "name": name, "updatedAt": date(now) } } }
+    let statements = newest.iter().map(|(chat_id, at)| {
+        let mut on_insert = fresh(chat_id, now);
+        on_insert.extend(doc! { "unreadCount": 0_i64, "updatedAt": date(now) });
+        let update = doc! { "$setOnInsert": on_insert, "$max": { "lastMessageAt": date(*at) } };
+        upsert(session, chat_id, update)
     });
-    inner.update(CHATS, statements.collect()).await?.all()?;
-    Ok(())
+    write(inner, statements.collect()).await.map(drop)
 }
 
 pub(super) async fn patch(
@@ -69,31 +108,24 @@ pub(super) async fn patch(
 ) -> Result<u64> {
     let merged = merge(patches);
     let statements: Vec<Document> = merged.iter().map(|patch| patch_statement(session, patch, now)).collect();
-    let owner: Arc<str> = session.into();
-    let created = store
-        .call("patch_chats", move |inner| {
-            let (statements, owner) = (statements.clone(), Arc::clone(&owner));
-            async move {
-                let new = write(&inner, statements).await?;
-                if new > 0 {
-                    let update = doc! {
-                        "$inc": { "totalChats": unsigned(new) }, "$set": { "updatedAt": date(now) },
-                    };
-                    let added =
-                        inner.collection(SESSIONS).update_one(doc! { "sessionId": &*owner }, update).await;
-                    if added.is_err() {
-                        // The chats are there; the counter is made good before it counts again.
-                        inner.uncounted().insert(owner.to_string());
-                    }
-                }
-                Ok(new)
+    // What is unread is counted before it is set.
+    store.catch_up(Some(session)).await?;
+    let (inner, owner) = (Arc::clone(&store.0), session.to_owned());
+    store
+        .to_its_end("patch_chats", async move {
+            let statements = &statements;
+            let outcome =
+                repeated(&inner, |inner| async move { write(&inner, statements.clone()).await }).await;
+            match &outcome {
+                Ok(0) => {}
+                Ok(new) => inner.counts.note_new_chats(&owner, *new),
+                Err(error) if is_unsure(error) => inner.counts.doubt(&owner),
+                Err(_) => {}
             }
+            counts::schedule(&inner);
+            outcome
         })
-        .await;
-    if created.as_ref().is_err_and(Error::is_retryable) {
-        store.0.uncounted().insert(session.to_owned());
-    }
-    created
+        .await
 }
 
 /// One patch a chat: later ones over earlier ones, the newest time of all.
@@ -158,14 +190,19 @@ async fn write(inner: &Inner, mut statements: Vec<Document>) -> Attempt<u64> {
     }
     match statements.is_empty() {
         true => Ok(new),
-        false => Err(Failure::Final(Error::new(
-            ErrorKind::Unavailable,
-            "others insert and delete the same chats every time; retry later",
-        ))),
+        false => Err(collided()),
     }
 }
 
+pub(super) fn collided() -> Failure {
+    Failure::Final(Error::new(
+        ErrorKind::Unavailable,
+        "others insert and delete the same chats every time; retry later",
+    ))
+}
+
 pub(super) async fn get(store: &MongoStore, session: &str, chat_id: &str) -> Result<Option<Chat>> {
+    store.catch_up(Some(session)).await?;
     let filter = doc! { "_id": joined_id(&[session, chat_id]), "sessionId": session };
     store
         .call("get_chat", move |inner| {
@@ -186,6 +223,7 @@ pub(super) async fn list(
     after: Option<&str>,
 ) -> Result<Page<Chat>> {
     check_limit(limit)?;
+    store.catch_up(Some(session)).await?;
     let mut filter = doc! { "sessionId": session };
     if let Some(after) = after {
         let (at, chat_id): (Option<i64>, String) = open_page_token(after)?;

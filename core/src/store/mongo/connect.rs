@@ -1,20 +1,25 @@
 //! How a store is made.
 
-use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mongodb::Client;
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
 use mongodb::options::{
     Acknowledgment, ClientOptions, DatabaseOptions, ReadPreference, SelectionCriteria, WriteConcern,
 };
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bulk::BulkWrite;
+use super::counts::Counts;
 use super::options::MongoOptions;
 use super::{Inner, MongoStore, indexes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::rules::Arrivals;
 
 impl MongoStore {
     /// Connects to the database that the URI names (`centralita` if it names none) and creates the indexes
@@ -46,12 +51,19 @@ impl MongoStore {
         client_options.server_selection_timeout.get_or_insert(Duration::from_secs(5));
         client_options.heartbeat_freq.get_or_insert(Duration::from_secs(2));
         client_options.app_name.get_or_insert_with(|| "centralita".to_owned());
+        let commands = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&commands);
+        client_options.command_event_handler = Some(EventHandler::callback(move |event| {
+            if let CommandEvent::Started(_) = event {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
         let database = client_options.default_database.clone().unwrap_or_else(|| options.database.clone());
         let client = Client::with_options(client_options).map_err(|_| {
             Error::new(ErrorKind::Invalid, "the MongoDB URI has options that do not fit together")
                 .during("connect")
         })?;
-        Self::start(client, true, &database, options).await
+        Self::start(client, Some(commands), &database, options).await
     }
 
     /// Works through a client of yours, which stays yours to shut down. Its write concern and read preference
@@ -68,10 +80,15 @@ impl MongoStore {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn from_client_with(client: Client, database: &str, options: MongoOptions) -> Result<Self> {
-        Self::start(client, false, database, options).await
+        Self::start(client, None, database, options).await
     }
 
-    async fn start(client: Client, owned: bool, database: &str, options: MongoOptions) -> Result<Self> {
+    async fn start(
+        client: Client,
+        commands: Option<Arc<AtomicU64>>,
+        database: &str,
+        options: MongoOptions,
+    ) -> Result<Self> {
         let write_concern = WriteConcern::builder()
             .w(Acknowledgment::Majority)
             .journal(true)
@@ -82,15 +99,20 @@ impl MongoStore {
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
         let db = client.database_with_options(database, database_options);
+        let counts = Counts::new(&options.clock);
         let store = Self(Arc::new(Inner {
             client,
-            owned,
+            owned: commands.is_some(),
             db,
             options,
             runtime: runtime()?,
             calls: TaskTracker::new(),
             closed: AtomicBool::new(false),
-            uncounted: Mutex::new(HashSet::new()),
+            closing: CancellationToken::new(),
+            counts,
+            arrivals: Arrivals::default(),
+            bulk_write: BulkWrite::default(),
+            commands,
         }));
         if store.0.options.create_indexes {
             store.call("connect", |inner| async move { indexes::create(&inner).await }).await?;

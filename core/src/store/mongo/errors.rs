@@ -33,6 +33,7 @@ pub(super) const DUPLICATE: i32 = 11_000;
 /// No primary, stepping down, shutting down, host gone, write conflict, time limits.
 const TRANSIENT: [i32; 18] =
     [6, 7, 24, 50, 64, 89, 91, 112, 133, 134, 189, 262, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
+const DISK_FULL: i32 = 14_031;
 const NOT_PRIMARY_OR_RECOVERING: i32 = 13_436;
 
 /// The server's code of an error, however the driver wraps it.
@@ -81,10 +82,15 @@ pub(super) fn refused(code: i32) -> Failure {
             format!("the database has no primary at present (code {code}); retry later"),
         ));
     }
+    if code == DISK_FULL {
+        return Failure::Again(Error::new(
+            ErrorKind::Unavailable,
+            format!("the database's disk is full (code {code}); make room: what waits goes on by itself"),
+        ));
+    }
     let (kind, message) = match code {
         13 | 18 => (ErrorKind::Store, "the database user lacks the right to do this; grant readWrite"),
         10_334 | 17_419 | 17_420 => (ErrorKind::Invalid, "a document is larger than MongoDB allows (16 MB)"),
-        14_031 => (ErrorKind::Store, "the database's disk is full; make room"),
         DUPLICATE => (ErrorKind::Store, "a document with the same key is there already"),
         _ => (ErrorKind::Store, "the database refused the operation"),
     };

@@ -20,12 +20,12 @@ fn wanted() -> Vec<(&'static str, Document, bool)> {
         // The tail makes the order of a page total, so that a page never sorts.
         (
             MESSAGES,
-            doc! { "sessionId": 1, "chatId": 1, "timestamp": -1, "sender": -1, "messageId": -1 },
+            doc! { "sessionId": 1, "chatId": 1, "timestamp": -1, "arrival": -1, "sender": -1, "messageId": -1 },
             false,
         ),
         (
             MESSAGES,
-            doc! { "sessionId": 1, "timestamp": -1, "chatId": -1, "sender": -1, "messageId": -1 },
+            doc! { "sessionId": 1, "timestamp": -1, "arrival": -1, "chatId": -1, "sender": -1, "messageId": -1 },
             false,
         ),
         (CHATS, doc! { "sessionId": 1, "lastMessageAt": -1, "chatId": 1 }, false),

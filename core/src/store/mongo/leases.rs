@@ -11,10 +11,11 @@ use mongodb::options::ReturnDocument;
 
 use super::documents::{Fields, date, unsigned};
 use super::errors::{DUPLICATE, Failure, code_of, corrupt};
-use super::{Inner, LEASES, MongoStore, SESSIONS};
+use super::{Inner, LEASES, MongoStore, SESSIONS, lease_groups};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::lease::{Acquired, Lease, LeaseStore};
+use crate::store::rules::same_error;
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -25,7 +26,7 @@ const ROUNDS: usize = 64;
 impl LeaseStore for MongoStore {
     async fn acquire_lease(&self, session: &str, owner: &str, duration: Duration) -> Result<Acquired> {
         if owner.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "the owner of a lease needs a name"));
+            return Err(nameless());
         }
         let (session, owner): (Arc<str>, Arc<str>) = (session.into(), owner.into());
         self.call("acquire_lease", move |inner| {
@@ -33,6 +34,43 @@ impl LeaseStore for MongoStore {
             async move { acquire(&inner, &session, &owner, duration).await }
         })
         .await
+    }
+
+    async fn acquire_leases(
+        &self,
+        sessions: &[&str],
+        owner: &str,
+        duration: Duration,
+    ) -> Vec<Result<Acquired>> {
+        if let [session] = sessions {
+            return vec![self.acquire_lease(session, owner, duration).await];
+        }
+        if owner.is_empty() {
+            return sessions.iter().map(|_| Err(nameless())).collect();
+        }
+        let owned: Arc<[String]> = sessions.iter().map(|&session| session.to_owned()).collect();
+        let owner: Arc<str> = owner.into();
+        let many = {
+            let (owned, owner) = (Arc::clone(&owned), Arc::clone(&owner));
+            self.call("acquire_leases", move |inner| {
+                let (owned, owner) = (Arc::clone(&owned), Arc::clone(&owner));
+                async move { lease_groups::acquire(&inner, &owned, &owner, duration).await }
+            })
+            .await
+        };
+        let mut acquired = match many {
+            Ok(acquired) => acquired,
+            Err(error) => return sessions.iter().map(|_| Err(same_error(&error))).collect(),
+        };
+        let mut results = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            results.push(match acquired.remove(*session) {
+                Some(acquired) => Ok(acquired),
+                // Somebody else was at it at the same time.
+                None => self.acquire_lease(session, &owner, duration).await,
+            });
+        }
+        results
     }
 
     async fn renew_leases(&self, leases: &[Lease], duration: Duration) -> Result<Vec<bool>> {
@@ -105,42 +143,83 @@ impl LeaseStore for MongoStore {
 async fn acquire(inner: &Inner, session: &str, owner: &str, duration: Duration) -> Attempt<Acquired> {
     for _ in 0..ROUNDS {
         let Some(found) = look(inner, session).await? else { continue };
-        let now = Fields(&found).date("askedAt")?.ok_or_else(|| corrupt("a lease has no time"))?;
-        let seen = lease(&found)?;
-        let (free, mine) = (seen.owner.is_empty(), seen.owner == owner);
-        if !free && !mine && seen.expires_at > now {
-            return Ok(Acquired::Held(seen));
-        }
-        // All that was seen must still be so: a renewal in between saves the lease.
-        let unchanged = doc! {
-            "_id": session,
-            "sessionId": session,
-            "owner": &seen.owner,
-            "generation": unsigned(seen.generation),
-            "renewedAt": found.get("renewedAt").cloned(),
-        };
-        let mut set = doc! { "owner": owner, "leaseMs": millis(duration) };
-        if !mine {
-            set.insert("generation", unsigned(seen.generation + 1));
-            if !free {
-                set.insert("fence", unsigned(seen.generation + 1));
+        match consider(&found, owner, duration)? {
+            Step::Leave(held) => return Ok(Acquired::Held(held)),
+            Step::Take { unchanged, take, .. } => {
+                if let Some(taken) = change(inner, unchanged, take).await? {
+                    return Ok(acquired(&taken)?);
+                }
             }
-        }
-        let take = doc! { "$set": set, "$currentDate": { "renewedAt": true } };
-        if let Some(taken) = change(inner, unchanged, take).await? {
-            let lease = lease(&taken)?;
-            // Also if the steal was ours but its answer was lost, or we died before we had fenced.
-            let unfenced =
-                lease.fence == lease.generation && Fields(&taken).unsigned("fencedTo")? < lease.fence;
-            return Ok(if unfenced { Acquired::Stolen(lease) } else { Acquired::Granted(lease) });
         }
     }
     Err(Failure::Again(Error::new(ErrorKind::Unavailable, "too many want the same lease; retry later")))
 }
 
+/// What follows from a lease as it was seen.
+pub(super) enum Step {
+    /// Somebody else owns it.
+    Leave(Lease),
+    /// It may be taken, by an update that applies only while all is as it was seen.
+    Take { unchanged: Document, take: Document, generation: u64 },
+}
+
+/// Decides by the database's time, which the look has noted.
+pub(super) fn consider(found: &Document, owner: &str, duration: Duration) -> Result<Step> {
+    let now = Fields(found).date("askedAt")?.ok_or_else(|| corrupt("a lease has no time"))?;
+    let seen = lease(found)?;
+    let (free, mine) = (seen.owner.is_empty(), seen.owner == owner);
+    if !free && !mine && seen.expires_at > now {
+        return Ok(Step::Leave(seen));
+    }
+    // All that was seen must still be so: a renewal in between saves the lease.
+    let unchanged = doc! {
+        "_id": &seen.session,
+        "sessionId": &seen.session,
+        "owner": &seen.owner,
+        "generation": unsigned(seen.generation),
+        "renewedAt": found.get("renewedAt").cloned(),
+    };
+    let mut set = doc! { "owner": owner, "leaseMs": millis(duration) };
+    let generation = if mine { seen.generation } else { seen.generation + 1 };
+    if !mine {
+        set.insert("generation", unsigned(generation));
+        if !free {
+            set.insert("fence", unsigned(generation));
+        }
+    }
+    let take = doc! { "$set": set, "$currentDate": { "renewedAt": true } };
+    Ok(Step::Take { unchanged, take, generation })
+}
+
+/// What a lease that was taken is to its new owner.
+pub(super) fn acquired(taken: &Document) -> Result<Acquired> {
+    let lease = lease(taken)?;
+    // Also if the steal was ours but its answer was lost, or we died before we had fenced.
+    let unfenced = lease.fence == lease.generation && Fields(taken).unsigned("fencedTo")? < lease.fence;
+    Ok(if unfenced { Acquired::Stolen(lease) } else { Acquired::Granted(lease) })
+}
+
+fn nameless() -> Error {
+    Error::new(ErrorKind::Invalid, "the owner of a lease needs a name")
+}
+
 /// The lease with the database's time in `askedAt`, made if it is not there. `None` if two made it at once.
 async fn look(inner: &Inner, session: &str) -> Attempt<Option<Document>> {
-    let update = doc! {
+    let leases = inner.collection(LEASES);
+    let look = leases
+        .find_one_and_update(by_id(session), asking())
+        .upsert(true)
+        .return_document(ReturnDocument::After);
+    match look.await {
+        Ok(found) => Ok(found),
+        Err(error) if code_of(&error) == Some(DUPLICATE) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The update that notes the database's time in a lease, made if it is not there.
+pub(super) fn asking() -> Document {
+    doc! {
         "$currentDate": { "askedAt": true },
         "$setOnInsert": {
             "owner": "",
@@ -150,16 +229,6 @@ async fn look(inner: &Inner, session: &str) -> Attempt<Option<Document>> {
             "renewedAt": date(Timestamp::from_unix_ms(0)),
             "leaseMs": 0_i64,
         },
-    };
-    let leases = inner.collection(LEASES);
-    let look = leases
-        .find_one_and_update(by_id(session), update)
-        .upsert(true)
-        .return_document(ReturnDocument::After);
-    match look.await {
-        Ok(found) => Ok(found),
-        Err(error) if code_of(&error) == Some(DUPLICATE) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -234,7 +303,7 @@ async fn now(inner: &Inner) -> Attempt<Timestamp> {
     Ok(now.ok_or_else(|| Error::new(ErrorKind::Store, "the database does not tell its time"))?)
 }
 
-fn by_id(session: &str) -> Document {
+pub(super) fn by_id(session: &str) -> Document {
     doc! { "_id": session, "sessionId": session }
 }
 
@@ -251,7 +320,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
-fn lease(document: &Document) -> Result<Lease> {
+pub(super) fn lease(document: &Document) -> Result<Lease> {
     let fields = Fields(document);
     let renewed_at = fields.date("renewedAt")?.unwrap_or_default();
     let expires_at = renewed_at.unix_ms().saturating_add(fields.signed("leaseMs")?);

@@ -18,6 +18,9 @@ pub struct MongoOptions {
     pub deadline: Duration,
     /// How long the database may take to make a write durable on a majority. 10 s.
     pub write_timeout: Duration,
+    /// How long chats and counters may lag behind their messages, so that many are written at once. 1 s. Whoever
+    /// asks this store sees them as they should be; other programs see them that much later.
+    pub count_interval: Duration,
     /// Whether indexes are created when the store is made. True.
     pub create_indexes: bool,
     /// Where deadlines, back-off and `updatedAt` come from. Leases go by the database's clock, not by this.
@@ -31,6 +34,7 @@ impl Default for MongoOptions {
             max_pool_size: 32,
             deadline: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
+            count_interval: Duration::from_secs(1),
             create_indexes: true,
             clock: SystemClock::shared(),
         }
@@ -44,6 +48,7 @@ impl fmt::Debug for MongoOptions {
             .field("max_pool_size", &self.max_pool_size)
             .field("deadline", &self.deadline)
             .field("write_timeout", &self.write_timeout)
+            .field("count_interval", &self.count_interval)
             .field("create_indexes", &self.create_indexes)
             .finish_non_exhaustive()
     }

@@ -9,13 +9,13 @@ use mongodb::options::ReturnDocument;
 
 use super::documents::{Fields, date, session_document, session_record};
 use super::errors::{DUPLICATE, Failure, code_of};
-use super::{Inner, MongoStore, SESSIONS, patches};
+use super::{Inner, MongoStore, SESSIONS, patches, session_groups};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::status::Status;
 use crate::store::rules::{apply_patch, check_limit, open_page_token, page_token};
 use crate::store::session::{
-    Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
+    Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics, StatusChange,
 };
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -26,6 +26,7 @@ const ROUNDS: usize = 16;
 #[async_trait]
 impl SessionStore for MongoStore {
     async fn upsert_session(&self, fresh: &SessionRecord, patch: &SessionPatch) -> Result<SessionRecord> {
+        self.catch_up(Some(&fresh.session_id)).await?;
         let (fresh, patch) = (Arc::new(fresh.clone()), Arc::new(patch.clone()));
         self.call("upsert_session", move |inner| {
             let (fresh, patch) = (Arc::clone(&fresh), Arc::clone(&patch));
@@ -40,7 +41,7 @@ impl SessionStore for MongoStore {
         patch: &SessionPatch,
         now: Timestamp,
     ) -> Result<Option<SessionRecord>> {
-        self.patch_where(doc! { "sessionId": session }, patch, now).await
+        self.patch_where(session, doc! { "sessionId": session }, patch, now).await
     }
 
     async fn patch_session_if(
@@ -51,10 +52,16 @@ impl SessionStore for MongoStore {
         now: Timestamp,
     ) -> Result<Option<SessionRecord>> {
         let from: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
-        self.patch_where(doc! { "sessionId": session, "status": { "$in": from } }, patch, now).await
+        let filter = doc! { "sessionId": session, "status": { "$in": from } };
+        self.patch_where(session, filter, patch, now).await
+    }
+
+    async fn patch_by_status(&self, changes: &[StatusChange<'_>]) -> Vec<Result<Option<SessionRecord>>> {
+        session_groups::patch(self, changes).await
     }
 
     async fn get_session(&self, session: &str) -> Result<Option<SessionRecord>> {
+        self.catch_up(Some(session)).await?;
         let session: Arc<str> = session.into();
         self.call("get_session", move |inner| {
             let session = Arc::clone(&session);
@@ -68,6 +75,7 @@ impl SessionStore for MongoStore {
 
     async fn list_sessions(&self, filter: &SessionFilter, page: &PageRequest) -> Result<Page<SessionRecord>> {
         check_limit(page.limit)?;
+        self.catch_up(None).await?;
         let (query, page) = (patches::query(filter), page.clone());
         self.call("list_sessions", move |inner| {
             let (query, page) = (query.clone(), page.clone());
@@ -95,6 +103,7 @@ impl SessionStore for MongoStore {
     }
 
     async fn statistics(&self) -> Result<Statistics> {
+        self.catch_up(None).await?;
         self.call("statistics", |inner| async move { statistics(&inner).await }).await
     }
 }
@@ -102,10 +111,12 @@ impl SessionStore for MongoStore {
 impl MongoStore {
     async fn patch_where(
         &self,
+        session: &str,
         filter: Document,
         patch: &SessionPatch,
         now: Timestamp,
     ) -> Result<Option<SessionRecord>> {
+        self.catch_up(Some(session)).await?;
         let patch = Arc::new(patch.clone());
         self.call("patch_session", move |inner| {
             let (filter, patch) = (filter.clone(), Arc::clone(&patch));
@@ -161,7 +172,7 @@ async fn patched(
     }
 }
 
-fn record(document: &Document) -> Result<SessionRecord> {
+pub(super) fn record(document: &Document) -> Result<SessionRecord> {
     session_record(document).map_err(|error| match document.get_str("sessionId") {
         Ok(session) => error.of_session(session),
         Err(_) => error,

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// The server takes 48,000,000 bytes and 100,000 statements; this leaves room for the frame.
-const MAX_BYTES: usize = 40_000_000;
+pub(super) const MAX_BYTES: usize = 40_000_000;
 const MAX_STATEMENTS: usize = 100_000;
 
 /// What a command of statements did.
@@ -41,21 +41,18 @@ impl Written {
 impl Inner {
     /// Runs update statements, unordered, in as few commands as their size allows.
     pub(super) async fn update(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
-        self.write("update", "updates", collection, statements, false).await
-    }
-
-    /// Runs update statements one after the other.
-    pub(super) async fn update_in_order(
-        &self,
-        collection: &str,
-        statements: Vec<Document>,
-    ) -> Attempt<Written> {
-        self.write("update", "updates", collection, statements, true).await
+        self.write("update", "updates", collection, statements).await
     }
 
     /// Runs delete statements, unordered.
     pub(super) async fn delete(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
-        self.write("delete", "deletes", collection, statements, false).await
+        self.write("delete", "deletes", collection, statements).await
+    }
+
+    /// Durable on a majority before it is answered.
+    pub(super) fn durable(&self) -> Document {
+        let wtimeout = i64::try_from(self.options.write_timeout.as_millis()).unwrap_or(i64::MAX);
+        doc! { "w": "majority", "j": true, "wtimeout": wtimeout }
     }
 
     async fn write(
@@ -64,18 +61,16 @@ impl Inner {
         field: &str,
         collection: &str,
         statements: Vec<Document>,
-        ordered: bool,
     ) -> Attempt<Written> {
         let mut written = Written::default();
         let mut offset = 0;
         for chunk in chunks(statements) {
             let length = chunk.len();
-            let wtimeout = i64::try_from(self.options.write_timeout.as_millis()).unwrap_or(i64::MAX);
             let document = doc! {
                 command: collection,
                 field: chunk,
-                "ordered": ordered,
-                "writeConcern": { "w": "majority", "j": true, "wtimeout": wtimeout },
+                "ordered": false,
+                "writeConcern": self.durable(),
             };
             read_reply(&self.db.run_command(document).await?, offset, &mut written)?;
             offset += length;

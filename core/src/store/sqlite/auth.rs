@@ -5,11 +5,10 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::errors::{DbResult as _, to_sql};
-use super::{SqliteStore, leases, writer};
+use super::{SqliteStore, leases};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::auth::{AuthEntry, AuthKey, AuthState, AuthStore, AuthWrite, Tenure, WriteBatch};
-use crate::store::rules::same_error;
 
 #[async_trait]
 impl AuthStore for SqliteStore {
@@ -45,21 +44,10 @@ impl AuthStore for SqliteStore {
             .map(|(session, tenure, batch)| ((*session).to_owned(), *tenure, (*batch).clone()))
             .collect();
         let now = self.clock.now();
-        let outcome = self
-            .write("apply_auth", move |conn| {
-                let mut results = Vec::with_capacity(owned.len());
-                for (session, tenure, batch) in &owned {
-                    let mut result = Ok(());
-                    writer::in_savepoint(conn, |conn| {
-                        result = apply(conn, session, *tenure, batch, now);
-                        result.is_ok()
-                    })?;
-                    results.push(result.map_err(|error| error.during("apply_auth").of_session(session)));
-                }
-                Ok(results)
-            })
-            .await;
-        outcome.unwrap_or_else(|error| batches.iter().map(|_| Err(same_error(&error))).collect())
+        let one = move |conn: &Connection, (session, tenure, batch): &(String, Tenure, WriteBatch)| {
+            apply(conn, session, *tenure, batch, now).map_err(|error| error.of_session(session))
+        };
+        self.write_each("apply_auth", owned, one).await
     }
 
     async fn delete_stamped_before(

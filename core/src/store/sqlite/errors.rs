@@ -20,9 +20,10 @@ fn store_error(error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Unavailable, "another program holds the database; close it, then try again")
         }
-        Some(ErrorCode::DiskFull) => {
-            (ErrorKind::Store, "the disk or the database is full; make room, then try again")
-        }
+        Some(ErrorCode::DiskFull) => (
+            ErrorKind::Unavailable,
+            "the disk or the database is full; make room: what waits goes on by itself",
+        ),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             (ErrorKind::Store, "the database cannot be written; make file and directory writable")
         }

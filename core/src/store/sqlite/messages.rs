@@ -1,5 +1,7 @@
 //! Messages: recorded with their chats and counters in one transaction.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -9,46 +11,40 @@ use super::{SqliteStore, chats};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::message::{
-    Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage, MessageStatus,
-    MessageStore, Recorded, StoredMessage,
+    ChangeBatch, Chat, ChatPatch, Direction, MessageChange, MessageKey, MessageKind, MessagePage,
+    MessageStatus, MessageStore, RecordBatch, Recorded, StoredMessage,
 };
-use crate::store::rules::{apply_change, check_limit, open_page_token, page_token};
+use crate::store::rules::{Arrivals, MessagePlace, apply_change, check_limit, open_page_token, page_token};
 use crate::store::session::Page;
 
 const COLUMNS: &str = "chatId, sender, messageId, direction, fromMe, timestamp, senderName, content, status, \
-    editedAt, revokedAt, fromHistory";
+    editedAt, revokedAt, fromHistory, arrival";
 
 #[async_trait]
 impl MessageStore for SqliteStore {
-    async fn record_messages(
-        &self,
-        session: &str,
-        messages: &[StoredMessage],
-        names: &[(String, String)],
-        now: Timestamp,
-    ) -> Result<Recorded> {
-        let (session, messages, names) = (session.to_owned(), messages.to_vec(), names.to_vec());
-        self.write("record_messages", move |conn| record(conn, &session, &messages, &names, now)).await
+    async fn record_many(&self, batches: &[RecordBatch<'_>]) -> Vec<Result<Recorded>> {
+        type Owned = (String, Vec<StoredMessage>, Vec<(String, String)>, Timestamp);
+        let owned: Vec<Owned> = batches
+            .iter()
+            .map(|batch| (batch.session.to_owned(), batch.messages.to_vec(), batch.names.to_vec(), batch.now))
+            .collect();
+        let arrivals = Arc::clone(&self.arrivals);
+        let one = move |conn: &Connection, (session, messages, names, now): &Owned| {
+            record(conn, session, messages, names, &arrivals, *now).map_err(|error| error.of_session(session))
+        };
+        self.write_each("record_messages", owned, one).await
     }
 
-    async fn change_messages(
-        &self,
-        session: &str,
-        changes: &[(MessageKey, MessageChange)],
-        now: Timestamp,
-    ) -> Result<Vec<Option<StoredMessage>>> {
-        let (session, changes) = (session.to_owned(), changes.to_vec());
-        self.write("change_messages", move |conn| {
-            for (key, change) in &changes {
-                if let Some(mut message) = get(conn, &session, key)? {
-                    apply_change(&mut message, change);
-                    update(conn, &session, &message, now)?;
-                }
-            }
-            // As they stand after all changes: two may be for one message.
-            changes.iter().map(|(key, _)| get(conn, &session, key)).collect()
-        })
-        .await
+    async fn change_many(&self, batches: &[ChangeBatch<'_>]) -> Vec<Result<Vec<Option<StoredMessage>>>> {
+        type Owned = (String, Vec<(MessageKey, MessageChange)>, Timestamp);
+        let owned: Vec<Owned> = batches
+            .iter()
+            .map(|batch| (batch.session.to_owned(), batch.changes.to_vec(), batch.now))
+            .collect();
+        let one = |conn: &Connection, (session, changes, now): &Owned| {
+            change(conn, session, changes, *now).map_err(|error| error.of_session(session))
+        };
+        self.write_each("change_messages", owned, one).await
     }
 
     async fn get_messages(&self, session: &str, keys: &[MessageKey]) -> Result<Vec<Option<StoredMessage>>> {
@@ -94,17 +90,34 @@ impl MessageStore for SqliteStore {
     }
 }
 
+fn change(
+    conn: &Connection,
+    session: &str,
+    changes: &[(MessageKey, MessageChange)],
+    now: Timestamp,
+) -> Result<Vec<Option<StoredMessage>>> {
+    for (key, change) in changes {
+        if let Some(mut message) = get(conn, session, key)? {
+            apply_change(&mut message, change);
+            update(conn, session, &message, now)?;
+        }
+    }
+    // As they stand after all changes: two may be for one message.
+    changes.iter().map(|(key, _)| get(conn, session, key)).collect()
+}
+
 fn record(
     conn: &Connection,
     session: &str,
     messages: &[StoredMessage],
     names: &[(String, String)],
+    arrivals: &Arrivals,
     now: Timestamp,
 ) -> Result<Recorded> {
     let mut recorded = Recorded::default();
-    let (mut sent, mut received) = (0_u64, 0_u64);
+    let (mut sent, mut received, mut new_chats) = (0_u64, 0_u64, 0_u64);
     for message in messages {
-        let new = insert(conn, session, message, now)?;
+        let new = insert(conn, session, message, arrivals.number(message, now), now)?;
         recorded.inserted.push(new);
         if !new {
             continue;
@@ -116,7 +129,7 @@ fn record(
             _ => {}
         }
         let unread = u32::from(counts && message.direction == Direction::In);
-        recorded.new_chats +=
+        new_chats +=
             u64::from(chats::bump(conn, session, &message.key.chat_id, message.timestamp, unread, now)?);
     }
     for (chat_id, name) in names {
@@ -128,22 +141,22 @@ fn record(
                    WHERE sessionId = ?1";
         conn.prepare_cached(sql)
             .db()?
-            .execute(params![
-                session,
-                to_sql(sent),
-                to_sql(received),
-                to_sql(recorded.new_chats),
-                now.unix_ms()
-            ])
+            .execute(params![session, to_sql(sent), to_sql(received), to_sql(new_chats), now.unix_ms()])
             .db()?;
     }
     Ok(recorded)
 }
 
-fn insert(conn: &Connection, session: &str, message: &StoredMessage, now: Timestamp) -> Result<bool> {
+fn insert(
+    conn: &Connection,
+    session: &str,
+    message: &StoredMessage,
+    arrival: i64,
+    now: Timestamp,
+) -> Result<bool> {
     let sql = format!(
         "INSERT OR IGNORE INTO messages (sessionId, {COLUMNS}, createdAt, updatedAt) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)"
     );
     let inserted = conn
         .prepare_cached(&sql)
@@ -162,6 +175,7 @@ fn insert(conn: &Connection, session: &str, message: &StoredMessage, now: Timest
             message.edited_at.map(Timestamp::unix_ms),
             message.revoked_at.map(Timestamp::unix_ms),
             message.from_history,
+            arrival,
             now.unix_ms(),
         ])
         .db()?;
@@ -237,21 +251,22 @@ fn list(conn: &Connection, session: &str, page: &MessagePage) -> Result<Page<Sto
         values.push(chat_id.clone().into());
     }
     if let Some(after) = &page.after {
-        let (at, key): (i64, MessageKey) = open_page_token(after)?;
+        let (at, arrival, key): MessagePlace = open_page_token(after)?;
+        values.extend([at.into(), arrival.into()]);
         if page.chat_id.is_some() {
-            sql.push_str(" AND (timestamp, sender, messageId) < (?, ?, ?)");
-            values.extend([at.into(), key.sender.into(), key.message_id.into()]);
+            sql.push_str(" AND (timestamp, arrival, sender, messageId) < (?, ?, ?, ?)");
         } else {
-            sql.push_str(" AND (timestamp, chatId, sender, messageId) < (?, ?, ?, ?)");
-            values.extend([at.into(), key.chat_id.into(), key.sender.into(), key.message_id.into()]);
+            sql.push_str(" AND (timestamp, arrival, chatId, sender, messageId) < (?, ?, ?, ?, ?)");
+            values.push(key.chat_id.into());
         }
+        values.extend([key.sender.into(), key.message_id.into()]);
     }
-    sql.push_str(" ORDER BY timestamp DESC, chatId DESC, sender DESC, messageId DESC LIMIT ?");
+    sql.push_str(" ORDER BY timestamp DESC, arrival DESC, chatId DESC, sender DESC, messageId DESC LIMIT ?");
     values.push((i64::from(page.limit) + 1).into());
     let mut statement = conn.prepare_cached(&sql).db()?;
     let mut rows = statement.query(params_from_iter(values)).db()?;
     let mut result = Page::default();
-    let mut last: Option<(i64, MessageKey)> = None;
+    let mut last: Option<MessagePlace> = None;
     let mut seen = 0;
     while let Some(row) = rows.next().db()? {
         if seen == page.limit {
@@ -265,7 +280,7 @@ fn list(conn: &Connection, session: &str, page: &MessagePage) -> Result<Page<Sto
             Err(error) if error.kind() == ErrorKind::Corrupt => result.malformed.push(key.message_id.clone()),
             Err(error) => return Err(error),
         }
-        last = Some((row.get(5).unwrap_or_default(), key));
+        last = Some((row.get(5).unwrap_or_default(), row.get(12).unwrap_or_default(), key));
     }
     Ok(result)
 }

@@ -21,6 +21,7 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -30,6 +31,7 @@ pub use self::options::SqliteOptions;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::Store;
+use super::rules::{Arrivals, same_error};
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,6 +43,7 @@ pub struct SqliteStore {
     readers: Option<Readers>,
     writer: Writer,
     clock: SharedClock,
+    arrivals: Arc<Arrivals>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -77,6 +80,7 @@ impl SqliteStore {
             readers: Some(readers),
             writer: Writer::start(conn, Some(lock))?,
             clock: options.clock.clone(),
+            arrivals: Arc::default(),
         })
     }
 
@@ -94,7 +98,12 @@ impl SqliteStore {
     /// As [`open_in_memory`](Self::open_in_memory).
     pub fn open_in_memory_with(options: SqliteOptions) -> Result<Self> {
         let conn = connection::open_in_memory(&options)?;
-        Ok(Self { readers: None, writer: Writer::start(conn, None)?, clock: options.clock.clone() })
+        Ok(Self {
+            readers: None,
+            writer: Writer::start(conn, None)?,
+            clock: options.clock.clone(),
+            arrivals: Arc::default(),
+        })
     }
 
     /// Runs `work` in the next transaction and answers once it is durable. It may run twice.
@@ -104,6 +113,31 @@ impl SqliteStore {
         W: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.run(work).await.map_err(|error| error.during(op))
+    }
+
+    /// Runs `work` for each of `batches` in the next transaction. A refused one is undone alone.
+    async fn write_each<B, T, W>(&self, op: &'static str, batches: Vec<B>, work: W) -> Vec<Result<T>>
+    where
+        B: Send + 'static,
+        T: Send + 'static,
+        W: Fn(&Connection, &B) -> Result<T> + Send + 'static,
+    {
+        let count = batches.len();
+        let outcome = self
+            .write(op, move |conn| {
+                let mut results = Vec::with_capacity(batches.len());
+                for batch in &batches {
+                    let mut result = None;
+                    writer::in_savepoint(conn, |conn| {
+                        let outcome = work(conn, batch).map_err(|error| error.during(op));
+                        result.insert(outcome).is_ok()
+                    })?;
+                    results.extend(result);
+                }
+                Ok(results)
+            })
+            .await;
+        outcome.unwrap_or_else(|error| (0..count).map(|_| Err(same_error(&error))).collect())
     }
 
     /// Runs `work` on a connection that sees every write that was answered.
@@ -124,6 +158,14 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn name(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn commands_sent(&self) -> Option<u64> {
+        Some(self.writer.groups())
+    }
+
+    fn groups_writes(&self) -> bool {
+        true
     }
 
     async fn ping(&self) -> Result<()> {

@@ -103,7 +103,7 @@ async fn a_full_database_refuses_what_does_not_fit_and_keeps_the_rest() {
     while let Some(outcome) = tasks.join_next().await {
         match outcome.unwrap() {
             (1_000, result) => result.unwrap(),
-            (_, result) => assert_eq!(result.unwrap_err().kind(), ErrorKind::Store),
+            (_, result) => assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable),
         }
     }
     assert_eq!(store.list_auth("s1", Tenure::FIRST, "session").await.unwrap().len(), 1);

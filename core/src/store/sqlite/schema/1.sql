@@ -82,12 +82,13 @@ CREATE TABLE messages (
     editedAt    INTEGER,
     revokedAt   INTEGER,
     fromHistory INTEGER NOT NULL,
+    arrival     INTEGER NOT NULL,
     createdAt   INTEGER NOT NULL,
     updatedAt   INTEGER NOT NULL,
     PRIMARY KEY (sessionId, chatId, sender, messageId)
 ) WITHOUT ROWID;
-CREATE INDEX messages_by_time ON messages (sessionId, timestamp, chatId, sender, messageId);
-CREATE INDEX messages_by_chat ON messages (sessionId, chatId, timestamp, sender, messageId);
+CREATE INDEX messages_by_time ON messages (sessionId, timestamp, arrival, chatId, sender, messageId);
+CREATE INDEX messages_by_chat ON messages (sessionId, chatId, timestamp, arrival, sender, messageId);
 
 CREATE TABLE chats (
     sessionId     TEXT NOT NULL,
