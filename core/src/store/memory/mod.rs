@@ -4,6 +4,7 @@ mod auth;
 mod gate;
 mod leases;
 mod messages;
+mod outbox;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Chat, Lease, MessageKey, SessionRecord, Store, StoredMessage};
+use super::{Chat, Lease, MessageKey, OutboxEntry, SessionRecord, Store, StoredMessage};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use gate::Gate;
@@ -26,7 +27,7 @@ pub struct MemoryStore {
     data: Mutex<Data>,
 }
 
-/// The five collections, by session id.
+/// The collections, by session id.
 #[derive(Default)]
 struct Data {
     sessions: BTreeMap<String, SessionRecord>,
@@ -34,6 +35,8 @@ struct Data {
     archives: BTreeMap<String, auth::Archive>,
     messages: BTreeMap<String, BTreeMap<MessageKey, StoredMessage>>,
     chats: BTreeMap<String, BTreeMap<String, Chat>>,
+    /// By rising position.
+    outbox: BTreeMap<String, Vec<OutboxEntry>>,
     leases: BTreeMap<String, Lease>,
 }
 

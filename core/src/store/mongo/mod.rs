@@ -19,6 +19,7 @@ mod indexes;
 mod leases;
 mod messages;
 mod options;
+mod outbox;
 mod patches;
 mod sessions;
 mod writes;
@@ -44,6 +45,7 @@ const AUTH_KEYS: &str = "authkeys";
 const ARCHIVES: &str = "autharchives";
 const MESSAGES: &str = "messages";
 const CHATS: &str = "chats";
+const OUTBOX: &str = "outbox";
 const LEASES: &str = "leases";
 
 /// Sessions in MongoDB. Cheap to clone; all clones are one store.
