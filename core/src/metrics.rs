@@ -10,7 +10,7 @@
 //! | `centralita_sessions` | gauge | `status` | sessions held by this process, by status |
 //! | `centralita_messages_total` | counter | `direction`, (`session`) | messages stored as new: `in`, `out` (any device of the account) |
 //! | `centralita_commit_seconds` | histogram | | from a message's decryption until the store has it |
-//! | `centralita_sends_total` | counter | `outcome`, (`session`) | sends: `sent`, `failed`, `indeterminate` |
+//! | `centralita_sends_total` | counter | `outcome`, (`session`) | attempts to send: `sent`, `failed`, `indeterminate` |
 //! | `centralita_send_ack_seconds` | histogram | | from a send's write until WhatsApp acknowledged it |
 //! | `centralita_connections_total` | counter | (`session`) | logins that succeeded |
 //! | `centralita_disconnections_total` | counter | `reason`, (`session`) | connections that ended |

@@ -15,6 +15,7 @@ use crate::events::EventHub;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
+use crate::session::outbox::Backlogs;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
 use crate::store::group::GroupCommit;
@@ -154,6 +155,7 @@ impl WhatsAppServiceBuilder {
             manager: SessionManager::grouped(&group, vault.clone(), Arc::clone(&clock)),
             connecting: Semaphore::new(self.options.connect_concurrency),
             version: OnceCell::new(),
+            outboxes: Backlogs::default(),
             events: Arc::new(EventHub::default()),
             group,
             options: self.options,

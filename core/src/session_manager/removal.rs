@@ -25,6 +25,8 @@ pub struct Deleted {
     pub messages: u64,
     /// Chats.
     pub chats: u64,
+    /// Messages that still waited in the outbox.
+    pub outbox: u64,
 }
 
 /// What a cleanup removed, or would remove.
@@ -193,9 +195,10 @@ impl SessionManager {
         let Inner { store, .. } = &*self.0;
         // First: it is refused if somebody else has become the owner.
         let auth = store.delete_auth(session, tenure).await?;
+        let outbox = store.delete_outbox(session).await?;
         let (messages, chats) = store.delete_messages(session).await?;
         store.delete_session_record(session).await?;
-        Ok(Deleted { auth, messages, chats })
+        Ok(Deleted { auth, messages, chats, outbox })
     }
 }
 
@@ -208,7 +211,8 @@ mod tests {
     use crate::session::status::StatusEvent;
     use crate::session_manager::{SessionData, StatusUpdate};
     use crate::store::{
-        AuthStore, LeaseStore, MessageKey, MessageKind, MessageStore, StoredMessage, WriteBatch,
+        AuthStore, LeaseStore, MessageKey, MessageKind, MessageStore, OutboxEntry, OutboxStore,
+        StoredMessage, WriteBatch,
     };
 
     async fn fill(world: &World, session: &str, tenure: Tenure) {
@@ -221,6 +225,8 @@ mod tests {
         let now = world.manager.clock().now();
         let message = StoredMessage::new(key, crate::store::Direction::In, now, content);
         world.store.record_messages(session, &[message], &[], now).await.unwrap();
+        let waiting = OutboxEntry::new("2", "", now, now.plus(DAY));
+        world.store.push_outbox(session, &waiting, 10).await.unwrap();
     }
 
     async fn has_auth(world: &World, session: &str) -> bool {
@@ -241,7 +247,7 @@ mod tests {
             fill(&world, session, Tenure::FIRST).await;
         }
         let deleted = world.manager.delete_session("a", None).await.unwrap();
-        assert_eq!(deleted, Deleted { auth: 2, messages: 1, chats: 1 });
+        assert_eq!(deleted, Deleted { auth: 2, messages: 1, chats: 1, outbox: 1 });
         assert_eq!(kind(world.manager.get_session("a").await), ErrorKind::NotFound);
         assert!(!has_auth(&world, "a").await && has_auth(&world, "ab").await);
         assert!(world.store.get_chat("ab", "c").await.unwrap().is_some());

@@ -88,6 +88,12 @@ pub enum MessageKind {
 pub enum MessageStatus {
     /// Stored, not yet written to the socket.
     Pending,
+    /// In the session's outbox: it is sent once the session is up.
+    Queued,
+    /// Taken back from the outbox before it was sent.
+    Cancelled,
+    /// Its time in the outbox ran out before it was sent.
+    Expired,
     /// Written to the socket and not acknowledged when the connection or the deadline ended: it may or may
     /// not arrive.
     Indeterminate,
@@ -104,31 +110,39 @@ pub enum MessageStatus {
 }
 
 impl MessageStatus {
-    /// Its rank, which is what stores compare: a status never falls.
+    /// Every status, by rising rank.
+    pub const ALL: [MessageStatus; 10] = [
+        Self::Pending,
+        Self::Queued,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Indeterminate,
+        Self::Failed,
+        Self::Sent,
+        Self::Delivered,
+        Self::Read,
+        Self::Played,
+    ];
+
+    /// Its rank, which is what stores compare: a status never falls. The gaps are for statuses to come.
     pub const fn rank(self) -> i32 {
         match self {
             Self::Pending => 0,
-            Self::Indeterminate => 1,
-            Self::Failed => 2,
-            Self::Sent => 3,
-            Self::Delivered => 4,
-            Self::Read => 5,
-            Self::Played => 6,
+            Self::Queued => 10,
+            Self::Cancelled => 20,
+            Self::Expired => 30,
+            Self::Indeterminate => 40,
+            Self::Failed => 50,
+            Self::Sent => 60,
+            Self::Delivered => 70,
+            Self::Read => 80,
+            Self::Played => 90,
         }
     }
 
     /// The status of a rank.
-    pub const fn from_rank(rank: i32) -> Option<Self> {
-        Some(match rank {
-            0 => Self::Pending,
-            1 => Self::Indeterminate,
-            2 => Self::Failed,
-            3 => Self::Sent,
-            4 => Self::Delivered,
-            5 => Self::Read,
-            6 => Self::Played,
-            _ => return None,
-        })
+    pub fn from_rank(rank: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.rank() == rank)
     }
 }
 

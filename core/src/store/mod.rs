@@ -1,7 +1,8 @@
-//! Where sessions live: four traits over our own types, and the stores that implement them.
+//! Where sessions live: five traits over our own types, and the stores that implement them.
 //!
 //! A [`Store`] bundles [`AuthStore`] (credentials and Signal keys), [`SessionStore`] (the seed's
-//! session records), [`MessageStore`] (messages and chats) and [`LeaseStore`] (who owns a session).
+//! session records), [`MessageStore`] (messages and chats), [`OutboxStore`] (messages that wait for their session)
+//! and [`LeaseStore`] (who owns a session).
 //! Values of the [`AuthStore`] arrive sealed by the vault: a store never sees a key.
 //!
 //! | store | for |
@@ -29,6 +30,7 @@ pub mod memory;
 pub mod message;
 #[cfg(feature = "mongo")]
 pub mod mongo;
+pub mod outbox;
 pub(crate) mod patience;
 pub(crate) mod rules;
 pub mod session;
@@ -44,6 +46,7 @@ pub use message::{
 };
 #[cfg(feature = "mongo")]
 pub use mongo::MongoStore;
+pub use outbox::{OutboxBacklog, OutboxEntry, OutboxState, OutboxStep, OutboxStore, Pushed, Stepped};
 pub use session::{
     Counter, Page, PageRequest, SessionFilter, SessionPatch, SessionRecord, SessionStore, Statistics,
     StatusCase, StatusChange, StatusDetail,
@@ -55,9 +58,9 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 
-/// Everything that a session needs to be kept: the four stores of one database.
+/// Everything that a session needs to be kept: the five stores of one database.
 #[async_trait]
-pub trait Store: AuthStore + SessionStore + MessageStore + LeaseStore + 'static {
+pub trait Store: AuthStore + SessionStore + MessageStore + OutboxStore + LeaseStore + 'static {
     /// A short name for logs and reports, such as `"mongodb"`.
     fn name(&self) -> &'static str;
 

@@ -46,7 +46,7 @@ pub async fn a_message_comes_back_as_recorded(store: &dyn Store) {
             message.content = content;
             message.from_me = index % 2 == 0;
             message.sender_name = (index % 3 == 0).then(|| "Ana".to_owned());
-            message.status = MessageStatus::from_rank(index as i32).unwrap();
+            message.status = MessageStatus::ALL[index];
             message.edited_at = (index == 1).then_some(LATER);
             message
         })

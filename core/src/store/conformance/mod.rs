@@ -41,6 +41,7 @@ pub mod fence;
 pub mod leases;
 pub mod lists;
 pub mod messages;
+pub mod outbox;
 pub mod pages;
 pub mod reopen;
 pub mod samples;
@@ -196,6 +197,20 @@ macro_rules! store_conformance {
                     names_are_set_where_a_chat_is
                     reading_clears_what_is_unread
                     the_newest_message_decides_the_time
+                }
+                outbox {
+                    an_entry_comes_back_as_pushed
+                    entries_are_listed_in_the_order_of_pushing
+                    the_same_message_is_pushed_once
+                    a_full_outbox_takes_nothing
+                    many_push_at_once
+                    steps_move_an_entry
+                    a_claim_and_a_cancel_exclude_each_other
+                    a_late_owner_is_refused
+                    the_backlog_names_sessions_with_entries
+                    deleting_takes_all_entries_of_one_session
+                    any_text_is_a_message_id
+                    steps_follow_the_rule
                 }
             }
 

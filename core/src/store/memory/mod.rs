@@ -4,6 +4,7 @@ mod auth;
 mod gate;
 mod leases;
 mod messages;
+mod outbox;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::rules::Arrivals;
-use super::{Chat, Lease, MessageKey, SessionRecord, Store};
+use super::{Chat, Lease, MessageKey, OutboxEntry, SessionRecord, Store};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use gate::Gate;
@@ -27,7 +28,7 @@ pub struct MemoryStore {
     data: Mutex<Data>,
 }
 
-/// The five collections, by session id.
+/// The collections, by session id.
 #[derive(Default)]
 struct Data {
     sessions: BTreeMap<String, SessionRecord>,
@@ -36,6 +37,8 @@ struct Data {
     messages: BTreeMap<String, BTreeMap<MessageKey, messages::Kept>>,
     arrivals: Arrivals,
     chats: BTreeMap<String, BTreeMap<String, Chat>>,
+    /// By rising position.
+    outbox: BTreeMap<String, Vec<OutboxEntry>>,
     leases: BTreeMap<String, Lease>,
 }
 

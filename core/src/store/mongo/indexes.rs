@@ -4,7 +4,7 @@ use futures::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 
 use super::errors::{DUPLICATE, Failure, code_of};
-use super::{AUTH_KEYS, AUTH_STATES, CHATS, Inner, MESSAGES, SESSIONS};
+use super::{AUTH_KEYS, AUTH_STATES, CHATS, Inner, MESSAGES, OUTBOX, SESSIONS};
 use crate::error::{Error, ErrorKind};
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -29,6 +29,9 @@ fn wanted() -> Vec<(&'static str, Document, bool)> {
             false,
         ),
         (CHATS, doc! { "sessionId": 1, "lastMessageAt": -1, "chatId": 1 }, false),
+        // Unique: what gives each entry a place of its own.
+        (OUTBOX, doc! { "sessionId": 1, "position": 1 }, true),
+        (OUTBOX, doc! { "sessionId": 1, "expiresAt": 1 }, false),
     ]
 }
 

@@ -24,6 +24,7 @@ mod lease_groups;
 mod leases;
 mod messages;
 mod options;
+mod outbox;
 mod patches;
 mod record;
 mod recount;
@@ -55,6 +56,7 @@ const AUTH_KEYS: &str = "authkeys";
 const ARCHIVES: &str = "autharchives";
 const MESSAGES: &str = "messages";
 const CHATS: &str = "chats";
+const OUTBOX: &str = "outbox";
 const LEASES: &str = "leases";
 
 /// Sessions in MongoDB. Cheap to clone; all clones are one store.

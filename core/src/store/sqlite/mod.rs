@@ -12,6 +12,7 @@ mod leases;
 mod lock;
 mod messages;
 mod options;
+mod outbox;
 mod readers;
 mod schema;
 mod sessions;

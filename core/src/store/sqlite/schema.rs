@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Step `n` leads from version `n` to `n + 1`. A released step is never changed; add one.
-const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Refuses a file of another program or of a newer version of this one, before anything is written to it.
 pub(super) fn check_ours(conn: &Connection) -> Result<()> {
