@@ -12,6 +12,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::engine::transport::SocketFactory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventHub;
+use crate::events::durable::DurableLog;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
@@ -141,25 +142,29 @@ impl WhatsAppServiceBuilder {
             SocketFactory::new(stand_in_url, runtime.tokio().clone()).map_err(|error| error.during(OP))?;
         let owner = self.instance_id.unwrap_or_else(|| random_instance_id(&clock));
         let stop = CancellationToken::new();
-        let context = Arc::new(SessionContext {
-            leases: LeaseKeeper::new(
-                Arc::clone(&store),
-                Arc::clone(&clock),
-                owner,
-                self.options.lease_duration,
-            ),
-            manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
-            connecting: Semaphore::new(self.options.connect_concurrency),
-            version: OnceCell::new(),
-            events: Arc::new(EventHub::default()),
-            options: self.options,
-            store,
-            vault,
-            clock,
-            runtime,
-            sockets,
-            stop,
-        });
+        let context =
+            Arc::new(SessionContext {
+                leases: Arc::new(LeaseKeeper::new(
+                    Arc::clone(&store),
+                    Arc::clone(&clock),
+                    owner,
+                    self.options.lease_duration,
+                )),
+                durable: self.options.durable_events.clone().map(|options| {
+                    Arc::new(DurableLog::new(Arc::clone(&store), Arc::clone(&clock), options))
+                }),
+                manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
+                connecting: Semaphore::new(self.options.connect_concurrency),
+                version: OnceCell::new(),
+                events: Arc::new(EventHub::default()),
+                options: self.options,
+                store,
+                vault,
+                clock,
+                runtime,
+                sockets,
+                stop,
+            });
         Ok(WhatsAppService::run(context))
     }
 }

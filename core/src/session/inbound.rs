@@ -8,7 +8,8 @@ use super::live::LiveSession;
 use crate::engine::content::Inbound;
 use crate::engine::inbound::Commit;
 use crate::error::Result;
-use crate::events::EventKind;
+use crate::events::durable::{change_key, message_key};
+use crate::events::{EventKind, Received};
 use crate::store::patience::until_available;
 use crate::store::{Direction, MessageChange, MessageKey, StoredMessage};
 
@@ -56,12 +57,13 @@ async fn store_and_publish(
             || context.store.record_messages(&live.id, &messages, &names, context.clock.now()),
         )
         .await?;
-        for (message, new) in messages.into_iter().zip(recorded.inserted) {
-            // A redelivery was published when it came first. In doubt twice is better than never.
-            if new || unsure {
-                live.publish_inbound(EventKind::Message(Box::new(message))).await;
-            }
-        }
+        // A redelivery was published when it came first. In doubt twice is better than never.
+        let received = messages.into_iter().zip(recorded.inserted).map(|(message, new)| Received {
+            key: message_key(&message.key),
+            kind: EventKind::Message(Box::new(message)),
+            is_new: new || unsure,
+        });
+        publish(live, closed, received.collect()).await?;
     }
     if !changes.is_empty() {
         let changed = until_available(
@@ -71,11 +73,21 @@ async fn store_and_publish(
             || context.store.change_messages(&live.id, &changes, context.clock.now()),
         )
         .await?;
-        for message in changed.into_iter().flatten() {
-            live.publish(EventKind::MessageChanged(Box::new(message)));
-        }
+        let received = changes.iter().zip(changed).filter_map(|((key, change), message)| {
+            let kind = EventKind::MessageChanged(Box::new(message?));
+            Some(Received { key: change_key(key, change), kind, is_new: true })
+        });
+        publish(live, closed, received.collect()).await?;
     }
     Ok(())
+}
+
+/// With durable events, what this session received is logged before it is acknowledged.
+async fn publish(live: &LiveSession, closed: &CancellationToken, received: Vec<Received>) -> Result<()> {
+    let published = closed.run_until_cancelled(live.publish_received(received)).await;
+    published.unwrap_or_else(|| {
+        Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the session was stopped"))
+    })
 }
 
 /// The name under which a contact writes is the name of the chat with him.

@@ -12,7 +12,7 @@ use super::link::{LinkStep, LinkStream};
 use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::{EventKind, EventPump};
+use crate::events::{EventKind, EventPump, Received};
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
 use crate::store::{MessageKey, SessionRecord};
@@ -77,6 +77,7 @@ impl LiveSession {
             id,
             Arc::clone(&context.clock),
             Arc::clone(&context.events),
+            context.durable.clone(),
             stop.clone(),
             context.runtime.tokio(),
         );
@@ -244,9 +245,10 @@ impl LiveSession {
         self.events.publish(kind);
     }
 
-    /// Publishes something received: here, and only here, a slow subscriber holds a session up.
-    pub(crate) async fn publish_inbound(&self, kind: EventKind) {
-        self.events.publish_inbound(kind).await;
+    /// Publishes something received: here, and only here, a slow subscriber holds a session up. With durable events,
+    /// returns once they are logged.
+    pub(crate) async fn publish_received(&self, received: Vec<Received>) -> Result<()> {
+        self.events.publish_received(received).await
     }
 
     /// Waits until all that was published is with the subscriptions.

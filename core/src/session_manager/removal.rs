@@ -25,6 +25,8 @@ pub struct Deleted {
     pub messages: u64,
     /// Chats.
     pub chats: u64,
+    /// Logged events; with them go every consumer's position and dead letters.
+    pub events: u64,
 }
 
 /// What a cleanup removed, or would remove.
@@ -194,8 +196,9 @@ impl SessionManager {
         // First: it is refused if somebody else has become the owner.
         let auth = store.delete_auth(session, tenure).await?;
         let (messages, chats) = store.delete_messages(session).await?;
+        let events = store.delete_events(session).await?;
         store.delete_session_record(session).await?;
-        Ok(Deleted { auth, messages, chats })
+        Ok(Deleted { auth, messages, chats, events })
     }
 }
 
@@ -241,7 +244,7 @@ mod tests {
             fill(&world, session, Tenure::FIRST).await;
         }
         let deleted = world.manager.delete_session("a", None).await.unwrap();
-        assert_eq!(deleted, Deleted { auth: 2, messages: 1, chats: 1 });
+        assert_eq!(deleted, Deleted { auth: 2, messages: 1, chats: 1, events: 0 });
         assert_eq!(kind(world.manager.get_session("a").await), ErrorKind::NotFound);
         assert!(!has_auth(&world, "a").await && has_auth(&world, "ab").await);
         assert!(world.store.get_chat("ab", "c").await.unwrap().is_some());

@@ -1,7 +1,8 @@
-//! Where sessions live: four traits over our own types, and the stores that implement them.
+//! Where sessions live: traits over our own types, and the stores that implement them.
 //!
 //! A [`Store`] bundles [`AuthStore`] (credentials and Signal keys), [`SessionStore`] (the seed's
-//! session records), [`MessageStore`] (messages and chats) and [`LeaseStore`] (who owns a session).
+//! session records), [`MessageStore`] (messages and chats), [`LeaseStore`] (who owns a session), [`EventLog`] and
+//! [`ConsumerStore`] (durable events).
 //! Values of the [`AuthStore`] arrive sealed by the vault: a store never sees a key.
 //!
 //! | store | for |
@@ -23,6 +24,7 @@
 pub mod auth;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod event_log;
 pub mod lease;
 pub mod memory;
 pub mod message;
@@ -35,6 +37,10 @@ pub mod session;
 pub mod sqlite;
 
 pub use auth::{AuthEntry, AuthKey, AuthState, AuthStore, AuthWrite, Tenure, WriteBatch};
+pub use event_log::{
+    ConsumerRecord, ConsumerStore, DeadLetterChoice, DeadLetterRecord, EventLog, EventMark, EventRange,
+    EventRecord, NewEvent, Position,
+};
 pub use lease::{Acquired, Lease, LeaseStore};
 pub use memory::MemoryStore;
 pub use message::{
@@ -54,9 +60,11 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 
-/// Everything that a session needs to be kept: the four stores of one database.
+/// Everything that a session needs to be kept: the stores of one database.
 #[async_trait]
-pub trait Store: AuthStore + SessionStore + MessageStore + LeaseStore + 'static {
+pub trait Store:
+    AuthStore + SessionStore + MessageStore + LeaseStore + EventLog + ConsumerStore + 'static
+{
     /// A short name for logs and reports, such as `"mongodb"`.
     fn name(&self) -> &'static str;
 

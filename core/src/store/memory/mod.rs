@@ -1,6 +1,8 @@
 //! A [`Store`] in memory, for tests: nothing outlives it.
 
 mod auth;
+mod consumers;
+mod event_log;
 mod gate;
 mod leases;
 mod messages;
@@ -26,7 +28,7 @@ pub struct MemoryStore {
     data: Mutex<Data>,
 }
 
-/// The five collections, by session id.
+/// The collections, by session id; consumers by name.
 #[derive(Default)]
 struct Data {
     sessions: BTreeMap<String, SessionRecord>,
@@ -35,6 +37,8 @@ struct Data {
     messages: BTreeMap<String, BTreeMap<MessageKey, StoredMessage>>,
     chats: BTreeMap<String, BTreeMap<String, Chat>>,
     leases: BTreeMap<String, Lease>,
+    events: BTreeMap<String, event_log::SessionLog>,
+    consumers: BTreeMap<String, consumers::Consumer>,
 }
 
 impl MemoryStore {

@@ -13,8 +13,10 @@ mod batches;
 mod calls;
 mod chats;
 mod connect;
+mod consumers;
 mod documents;
 mod errors;
+mod event_log;
 mod indexes;
 mod leases;
 mod messages;
@@ -45,6 +47,9 @@ const ARCHIVES: &str = "autharchives";
 const MESSAGES: &str = "messages";
 const CHATS: &str = "chats";
 const LEASES: &str = "leases";
+const EVENTS: &str = "events";
+const CONSUMERS: &str = "consumers";
+const DEAD_LETTERS: &str = "deadletters";
 
 /// Sessions in MongoDB. Cheap to clone; all clones are one store.
 #[derive(Clone)]
