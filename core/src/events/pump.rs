@@ -107,30 +107,43 @@ impl EventPump {
     }
 
     /// Queues events about something received, once there is room. With a log, waits until they are durable: what was
-    /// received may then be acknowledged, and only then.
-    pub(crate) async fn publish_received(&self, received: Vec<Received>) -> Result<()> {
+    /// received may then be acknowledged, and only then. Once `closed` that wait ends with an error: what was received
+    /// comes again.
+    pub(crate) async fn publish_received(
+        &self,
+        received: Vec<Received>,
+        closed: &CancellationToken,
+    ) -> Result<()> {
         match &self.way {
             Way::Direct(queue) => {
                 for Received { kind, .. } in received.into_iter().filter(|received| received.is_new) {
-                    // Only a message waits for room: there is one for each change, too.
+                    // Only messages wait for room: what changes them is published as anything else.
                     let holds_permit = matches!(kind, EventKind::Message(_)) && self.acquire(1).await;
                     self.queue(queue, kind, holds_permit);
                 }
                 Ok(())
             }
             Way::Logged(entries) => {
-                // Stored or not: what a crash came between is logged when it is delivered again.
-                let events: Vec<_> =
-                    received.into_iter().map(|received| (received.kind, received.key)).collect();
-                let wanted = events.len().min(INBOUND_BACKLOG);
-                let permits = if self.acquire(wanted).await { wanted } else { 0 };
-                let (done, logged) = oneshot::channel();
-                self.log(entries, Entry::Received { events, at: self.clock.now(), permits, done });
-                logged.await.unwrap_or_else(|_| {
-                    Err(Error::new(ErrorKind::Closed, "the runtime ended before an event was logged"))
-                })
+                let logged = closed.run_until_cancelled(self.log_received(entries, received)).await;
+                logged.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "the session was stopped")))
             }
         }
+    }
+
+    async fn log_received(
+        &self,
+        entries: &mpsc::UnboundedSender<Entry>,
+        received: Vec<Received>,
+    ) -> Result<()> {
+        // New or not: if a crash came between the message and its event, it is logged now.
+        let events: Vec<_> = received.into_iter().map(|received| (received.kind, received.key)).collect();
+        let wanted = events.len().min(INBOUND_BACKLOG);
+        let permits = if self.acquire(wanted).await { wanted } else { 0 };
+        let (done, logged) = oneshot::channel();
+        self.log(entries, Entry::Received { events, at: self.clock.now(), permits, done });
+        logged.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Closed, "the runtime ended before an event was logged"))
+        })
     }
 
     /// Waits until everything queued so far is with the subscriptions.

@@ -63,7 +63,7 @@ async fn store_and_publish(
             kind: EventKind::Message(Box::new(message)),
             is_new: new || unsure,
         });
-        publish(live, closed, received.collect()).await?;
+        live.publish_received(received.collect(), closed).await?;
     }
     if !changes.is_empty() {
         let changed = until_available(
@@ -77,17 +77,9 @@ async fn store_and_publish(
             let kind = EventKind::MessageChanged(Box::new(message?));
             Some(Received { key: change_key(key, change), kind, is_new: true })
         });
-        publish(live, closed, received.collect()).await?;
+        live.publish_received(received.collect(), closed).await?;
     }
     Ok(())
-}
-
-/// With durable events, what this session received is logged before it is acknowledged.
-async fn publish(live: &LiveSession, closed: &CancellationToken, received: Vec<Received>) -> Result<()> {
-    let published = closed.run_until_cancelled(live.publish_received(received)).await;
-    published.unwrap_or_else(|| {
-        Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the session was stopped"))
-    })
 }
 
 /// The name under which a contact writes is the name of the chat with him.

@@ -246,9 +246,13 @@ impl LiveSession {
     }
 
     /// Publishes something received: here, and only here, a slow subscriber holds a session up. With durable events,
-    /// returns once they are logged.
-    pub(crate) async fn publish_received(&self, received: Vec<Received>) -> Result<()> {
-        self.events.publish_received(received).await
+    /// returns once they are logged, and errs once `closed`.
+    pub(crate) async fn publish_received(
+        &self,
+        received: Vec<Received>,
+        closed: &CancellationToken,
+    ) -> Result<()> {
+        self.events.publish_received(received, closed).await
     }
 
     /// Waits until all that was published is with the subscriptions.

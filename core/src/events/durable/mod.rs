@@ -5,6 +5,20 @@
 //! message is in the log before WhatsApp is told that the message arrived; other events are logged right after what
 //! they tell of was stored.
 //!
+//! ```no_run
+//! # use centralita::{Error, Result, events::durable::{ConsumerOptions, LoggedEvent}, service::WhatsAppService};
+//! # async fn save(event: &LoggedEvent) -> Result<()> { Ok(()) }
+//! # async fn example(service: WhatsAppService) -> Result<()> {
+//! let consumer = service.consumer("crm", ConsumerOptions::default()).await?;
+//! consumer
+//!     .run(|event| async move {
+//!         // An `Err` brings the event again; a crash before `Ok` too. Its number makes it idempotent.
+//!         save(&event).await
+//!     })
+//!     .await
+//! # }
+//! ```
+//!
 //! | file | what |
 //! | --- | --- |
 //! | `writer` | puts one session's events into the log, in order |

@@ -45,10 +45,14 @@ impl Positions {
         goes_on
     }
 
-    /// Forgets sessions that are in no log any more.
-    pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
-        self.places.retain(|session, _| is_there(session));
-        self.ready.retain(|session| is_there(session));
+    /// Forgets sessions that are in no log any more, and says which.
+    pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        let gone: Vec<String> = self.places.keys().filter(|session| !is_there(session)).cloned().collect();
+        for session in &gone {
+            self.places.remove(session);
+            self.ready.remove(session);
+        }
+        gone
     }
 
     /// The last event known of a session.

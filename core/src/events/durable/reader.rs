@@ -77,7 +77,7 @@ impl Reader {
                 }
             }
             let there: HashSet<&str> = marks.iter().map(|mark| mark.session.as_str()).collect();
-            self.positions.retain(|session| there.contains(session));
+            self.begun_anew.extend(self.positions.retain(|session| there.contains(session)));
             self.learn_replays().await?;
             self.polled_at = Some(self.log.clock.monotonic());
         }

@@ -121,11 +121,11 @@ where
             biased;
             Some(ended) = run.tasks.join_next_with_id() => {
                 while let Ok(position) = finished.try_recv() {
-                    run.acknowledge(position);
+                    run.acknowledge(reader, position);
                 }
                 run.job_ended(reader, ended)?;
             }
-            Some(position) = finished.recv() => run.acknowledge(position),
+            Some(position) = finished.recv() => run.acknowledge(reader, position),
             Some(flushed) = lately => {
                 run.flush = None;
                 flushed?;
@@ -228,7 +228,11 @@ where
         }
     }
 
-    fn acknowledge(&mut self, position: Position) {
+    fn acknowledge(&mut self, reader: &Reader, position: Position) {
+        // Of a session that was deleted meanwhile: its next log begins at 1.
+        if reader.positions.last(&position.session) < position.seq {
+            return;
+        }
         let seq = self.acknowledged.entry(position.session).or_default();
         *seq = (*seq).max(position.seq);
     }

@@ -178,3 +178,130 @@ fn encode(kind: &EventKind) -> Result<serde_json::Value> {
 pub(super) fn decode(payload: serde_json::Value) -> EventKind {
     EventKind::deserialize(&payload).unwrap_or(EventKind::Unknown { raw: payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::events::durable::DurableEventOptions;
+    use crate::events::{EventHub, EventPump, LinkCode, Received, Subscription, SubscriptionOptions};
+    use crate::store::{EventLog as _, EventRange, MemoryStore};
+
+    struct World {
+        store: Arc<MemoryStore>,
+        hub: Arc<EventHub>,
+        log: Arc<DurableLog>,
+        events: Subscription,
+        stop: CancellationToken,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let store = Arc::new(MemoryStore::new());
+            let hub = Arc::new(EventHub::default());
+            let options = DurableEventOptions::default();
+            let log = DurableLog::new(Arc::clone(&store) as _, SystemClock::shared(), options);
+            let events = hub.subscribe(SubscriptionOptions::default()).unwrap();
+            Self { store, hub, log: Arc::new(log), events, stop: CancellationToken::new() }
+        }
+
+        /// The pump of one life of the session.
+        fn pump(&self) -> EventPump {
+            EventPump::start(
+                "s",
+                SystemClock::shared(),
+                Arc::clone(&self.hub),
+                Some(Arc::clone(&self.log)),
+                self.stop.clone(),
+                &tokio::runtime::Handle::current(),
+            )
+        }
+
+        async fn receive(&self, pump: &EventPump, key: &str, is_new: bool) -> Result<()> {
+            let received = Received { kind: EventKind::Undecryptable, key: key.to_owned(), is_new };
+            pump.publish_received(vec![received], &self.stop.child_token()).await
+        }
+
+        async fn next(&mut self) -> (u64, EventKind) {
+            let event = self.events.next_within(Duration::from_secs(5)).await.unwrap().unwrap();
+            (event.seq, event.kind.clone())
+        }
+
+        async fn logged(&self) -> usize {
+            let all = EventRange { session: "s".into(), after: 0, upto: 1_000 };
+            self.store.read_events(&[all]).await.unwrap().len()
+        }
+    }
+
+    #[tokio::test]
+    async fn numbers_go_on_in_the_next_life_and_secrets_stay_out_of_the_log() {
+        let mut world = World::new();
+        for life in 0..2 {
+            let pump = world.pump();
+            pump.publish(EventKind::Panicked);
+            pump.publish(EventKind::Code(LinkCode::PasskeyChallenge { request_options_json: "x".into() }));
+            pump.publish(EventKind::Undecryptable);
+            pump.flush().await;
+            assert_eq!(world.next().await, (2 * life + 1, EventKind::Panicked));
+            assert!(matches!(world.next().await, (number, EventKind::Code(_)) if number == 2 * life + 1));
+            assert_eq!(world.next().await, (2 * life + 2, EventKind::Undecryptable));
+        }
+        assert_eq!(world.logged().await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_redelivery_is_logged_and_published_once_whatever_a_crash_came_between() {
+        let mut world = World::new();
+        let pump = world.pump();
+        world.receive(&pump, "one", true).await.unwrap();
+        world.receive(&pump, "one", false).await.unwrap();
+        // Stored in an earlier life, which ended before it was logged.
+        let pump = world.pump();
+        world.receive(&pump, "two", false).await.unwrap();
+        world.receive(&pump, "one", false).await.unwrap();
+        world.receive(&pump, "three", true).await.unwrap();
+        pump.flush().await;
+        for number in 1..=3 {
+            assert_eq!(world.next().await.0, number);
+        }
+        assert_eq!(world.logged().await, 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_received_is_durable_before_it_is_acknowledged() {
+        let world = World::new();
+        let pump = world.pump();
+        world.store.set_unavailable(true);
+        let mut receiving = Box::pin(world.receive(&pump, "one", true));
+        assert!(futures::poll!(&mut receiving).is_pending());
+        world.store.wait_for_commands(2).await;
+        assert!(futures::poll!(&mut receiving).is_pending());
+        world.store.set_unavailable(false);
+        receiving.await.unwrap();
+        assert_eq!(world.logged().await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_closes_waits_no_longer_and_is_told() {
+        let world = World::new();
+        let pump = world.pump();
+        world.store.block(true);
+        let mut receiving = Box::pin(world.receive(&pump, "one", true));
+        assert!(futures::poll!(&mut receiving).is_pending());
+        world.stop.cancel();
+        assert_eq!(receiving.await.unwrap_err().kind(), ErrorKind::Closed);
+        world.store.block(false);
+    }
+
+    #[tokio::test]
+    async fn the_last_events_of_a_session_that_stops_are_logged() {
+        let world = World::new();
+        let pump = world.pump();
+        world.stop.cancel();
+        pump.publish(EventKind::Panicked);
+        pump.flush().await;
+        assert_eq!(world.logged().await, 1);
+    }
+}
