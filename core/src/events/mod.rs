@@ -1,12 +1,14 @@
 //! What happens, as it happens: numbered per session, in order, to any number of bounded subscriptions.
 //!
-//! Messages are stored whether or not anybody subscribes: an event that is dropped here is not lost there.
+//! Messages are stored whether or not anybody subscribes: an event that is dropped here is not lost there. For whoever
+//! must miss none there are [`durable`] events.
 
+pub mod durable;
 mod hub;
 mod pump;
 mod subscription;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::session::OutboxOutcome;
@@ -14,7 +16,7 @@ use crate::session::status::Status;
 use crate::store::{MessageKey, StatusDetail, StoredMessage};
 
 pub(crate) use hub::EventHub;
-pub(crate) use pump::EventPump;
+pub(crate) use pump::{EventPump, Received};
 pub use subscription::{Filter, Overflow, Subscription, SubscriptionOptions};
 
 /// One event of one session.
@@ -22,7 +24,8 @@ pub use subscription::{Filter, Overflow, Subscription, SubscriptionOptions};
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Event {
-    /// Rises by one with each event of the session in this process, from 1.
+    /// Rises by one with each event of the session in this process, from 1. With [durable] events, rises by one with
+    /// each logged event of the session for ever; an event that is not logged has the number of the one before it.
     pub seq: u64,
     /// The session.
     pub session_id: String,
@@ -34,7 +37,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum EventKind {
@@ -92,6 +95,17 @@ pub enum EventKind {
     Undecryptable,
     /// A task of this session panicked. The session is restarted; others are not affected.
     Panicked,
+    /// The bounds of the log cut off events that this [durable] consumer had not read yet. Its number is that of the
+    /// last of them.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+    /// An event that a later version of this library has logged.
+    Unknown {
+        /// As it was logged.
+        raw: serde_json::Value,
+    },
     /// This subscription was too slow: as many events of it were dropped just before this one.
     Lagged {
         /// How many.
@@ -100,7 +114,7 @@ pub enum EventKind {
 }
 
 /// A code or challenge of a link in progress.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum LinkCode {

@@ -10,9 +10,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::durable::{DurableLog, Entry, LogWriter};
 use super::hub::EventHub;
 use super::{Event, EventKind};
 use crate::clock::SharedClock;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Received messages that may wait for subscribers before the session stops taking more from WhatsApp.
 const INBOUND_BACKLOG: usize = 1_024;
@@ -20,9 +22,28 @@ const INBOUND_BACKLOG: usize = 1_024;
 pub(crate) struct EventPump {
     session_id: String,
     clock: SharedClock,
-    /// The last number given, and the queue: together, so that numbers are in the order of the queue.
-    queue: Mutex<(u64, mpsc::UnboundedSender<Item>)>,
+    way: Way,
     inbound: Arc<Semaphore>,
+}
+
+type Direct = Mutex<(u64, mpsc::UnboundedSender<Item>)>;
+
+/// How events come to the subscriptions.
+enum Way {
+    /// Straight. The last number given, and the queue: together, so that numbers are in the order of the queue.
+    Direct(Direct),
+    /// Through the log, which gives the numbers.
+    Logged(mpsc::UnboundedSender<Entry>),
+}
+
+/// Something received that is stored already.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) kind: EventKind,
+    /// The same when WhatsApp delivers it again.
+    pub(crate) key: String,
+    /// Whether it was stored for the first time.
+    pub(crate) is_new: bool,
 }
 
 impl std::fmt::Debug for EventPump {
@@ -32,7 +53,7 @@ impl std::fmt::Debug for EventPump {
 }
 
 #[derive(Debug)]
-enum Item {
+pub(crate) enum Item {
     Event { event: Event, holds_permit: bool },
     Flushed(oneshot::Sender<()>),
 }
@@ -43,17 +64,19 @@ impl EventPump {
         session_id: &str,
         clock: SharedClock,
         hub: Arc<EventHub>,
+        log: Option<Arc<DurableLog>>,
         stop: CancellationToken,
         runtime: &Handle,
     ) -> Self {
         let (sender, mut items) = mpsc::unbounded_channel();
         let inbound = Arc::new(Semaphore::new(INBOUND_BACKLOG));
         let permits = Arc::clone(&inbound);
+        let patience = stop.clone();
         runtime.spawn(async move {
             while let Some(item) = items.recv().await {
                 match item {
                     Item::Event { event, holds_permit } => {
-                        hub.publish(event, &stop).await;
+                        hub.publish(event, &patience).await;
                         if holds_permit {
                             permits.add_permits(1);
                         }
@@ -63,37 +86,101 @@ impl EventPump {
                 }
             }
         });
-        Self { session_id: session_id.to_owned(), clock, queue: Mutex::new((0, sender)), inbound }
+        let way = match log {
+            None => Way::Direct(Mutex::new((0, sender))),
+            Some(log) => {
+                let (entries, queue) = mpsc::unbounded_channel();
+                let writer = LogWriter::new(session_id.to_owned(), log, sender, Arc::clone(&inbound), stop);
+                runtime.spawn(writer.run(queue));
+                Way::Logged(entries)
+            }
+        };
+        Self { session_id: session_id.to_owned(), clock, way, inbound }
     }
 
     /// Queues an event; never waits.
     pub(crate) fn publish(&self, kind: EventKind) {
-        self.queue(kind, false);
+        match &self.way {
+            Way::Direct(queue) => self.queue(queue, kind, false),
+            Way::Logged(entries) => self.log(entries, Entry::Event { kind, at: self.clock.now() }),
+        }
     }
 
-    /// Queues an event about something received, once there is room.
-    pub(crate) async fn publish_inbound(&self, kind: EventKind) {
-        // The semaphore is never closed.
-        let permit = self.inbound.acquire().await.ok();
-        let holds_permit = permit.map(tokio::sync::SemaphorePermit::forget).is_some();
-        self.queue(kind, holds_permit);
+    /// Queues events about something received, once there is room. With a log, waits until they are durable: what was
+    /// received may then be acknowledged, and only then. Once `closed` that wait ends with an error: what was received
+    /// comes again.
+    pub(crate) async fn publish_received(
+        &self,
+        received: Vec<Received>,
+        closed: &CancellationToken,
+    ) -> Result<()> {
+        match &self.way {
+            Way::Direct(queue) => {
+                for Received { kind, .. } in received.into_iter().filter(|received| received.is_new) {
+                    // Only messages wait for room: what changes them is published as anything else.
+                    let holds_permit = matches!(kind, EventKind::Message(_)) && self.acquire(1).await;
+                    self.queue(queue, kind, holds_permit);
+                }
+                Ok(())
+            }
+            Way::Logged(entries) => {
+                let logged = closed.run_until_cancelled(self.log_received(entries, received)).await;
+                logged.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "the session was stopped")))
+            }
+        }
+    }
+
+    async fn log_received(
+        &self,
+        entries: &mpsc::UnboundedSender<Entry>,
+        received: Vec<Received>,
+    ) -> Result<()> {
+        // New or not: if a crash came between the message and its event, it is logged now.
+        let events: Vec<_> = received.into_iter().map(|received| (received.kind, received.key)).collect();
+        let wanted = events.len().min(INBOUND_BACKLOG);
+        let permits = if self.acquire(wanted).await { wanted } else { 0 };
+        let (done, logged) = oneshot::channel();
+        self.log(entries, Entry::Received { events, at: self.clock.now(), permits, done });
+        logged.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Closed, "the runtime ended before an event was logged"))
+        })
     }
 
     /// Waits until everything queued so far is with the subscriptions.
     pub(crate) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
-        let sent = self.queue.lock().unwrap_or_else(PoisonError::into_inner).1.send(Item::Flushed(done));
-        if sent.is_ok() && flushed.await.is_err() {
+        let sent = match &self.way {
+            Way::Direct(queue) => lock(queue).1.send(Item::Flushed(done)).is_ok(),
+            Way::Logged(entries) => entries.send(Entry::Flush(done)).is_ok(),
+        };
+        if sent && flushed.await.is_err() {
             tracing::debug!(session = %self.session_id, "the runtime ended before the last events were out");
         }
     }
 
-    fn queue(&self, kind: EventKind, holds_permit: bool) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn acquire(&self, permits: usize) -> bool {
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let permit = self.inbound.acquire_many(permits).await.ok();
+        permit.map(tokio::sync::SemaphorePermit::forget).is_some()
+    }
+
+    fn queue(&self, queue: &Direct, kind: EventKind, holds_permit: bool) {
+        let mut queue = lock(queue);
         queue.0 += 1;
         let event = Event { seq: queue.0, session_id: self.session_id.clone(), at: self.clock.now(), kind };
         if queue.1.send(Item::Event { event, holds_permit }).is_err() {
             tracing::debug!(session = %self.session_id, "an event came after the runtime had ended");
         }
     }
+
+    fn log(&self, entries: &mpsc::UnboundedSender<Entry>, entry: Entry) {
+        if entries.send(entry).is_err() {
+            tracing::debug!(session = %self.session_id, "an event came after the runtime had ended");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

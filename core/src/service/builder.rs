@@ -12,6 +12,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::engine::transport::SocketFactory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventHub;
+use crate::events::durable::DurableLog;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
@@ -146,12 +147,17 @@ impl WhatsAppServiceBuilder {
         let stop = CancellationToken::new();
         let group = Arc::new(GroupCommit::new(Arc::clone(&store), &clock, runtime.tokio()));
         let context = Arc::new(SessionContext {
-            leases: LeaseKeeper::new(
+            leases: Arc::new(LeaseKeeper::new(
                 Arc::clone(&group),
                 Arc::clone(&clock),
                 owner,
                 self.options.lease_duration,
-            ),
+            )),
+            durable: self
+                .options
+                .durable_events
+                .clone()
+                .map(|options| Arc::new(DurableLog::new(Arc::clone(&store), Arc::clone(&clock), options))),
             manager: SessionManager::grouped(&group, vault.clone(), Arc::clone(&clock)),
             connecting: Semaphore::new(self.options.connect_concurrency),
             version: OnceCell::new(),

@@ -64,6 +64,10 @@ impl WhatsAppService {
         });
         let stop = inner.heartbeat_stop.clone();
         let runtime = context.runtime.tokio().clone();
+        if let Some(log) = context.durable.clone() {
+            let stop = stop.clone();
+            inner.tasks.spawn_on(async move { log.trim_until(stop).await }, &runtime);
+        }
         inner.tasks.spawn_on(async move { context.leases.beat(stop).await }, &runtime);
         inner.tasks.spawn_on(outbox_watch::watch(Arc::downgrade(&inner)), &runtime);
         Self { inner }
@@ -227,6 +231,9 @@ impl WhatsAppService {
             for live in &sessions {
                 live.wait_ended().await;
             }
+            if let Some(log) = &inner.context.durable {
+                log.settled().await;
+            }
         };
         let in_time = tokio::time::timeout(patience, all_ended).await.is_ok();
         self.live_map().clear();
@@ -249,7 +256,7 @@ impl WhatsAppService {
         &self.inner.context
     }
 
-    fn open(&self) -> Result<()> {
+    pub(super) fn open(&self) -> Result<()> {
         if self.inner.context.stop.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the service was shut down; build a new one"));
         }

@@ -1,6 +1,7 @@
 //! The handle that a user holds: create, start, stop, log out, delete, restore, send, subscribe, shut down.
 
 mod builder;
+mod consumers;
 mod handle;
 pub mod options;
 mod outbox_watch;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::durable::DurableEventOptions;
 use crate::session::{OutboxOptions, RateLimits};
 
 /// Which chats of the phone's history are stored at linking: the seed's `PRELOAD_CHATS_TYPE`.
@@ -75,6 +76,9 @@ pub struct ServiceOptions {
     /// Whether [metrics](crate::metrics) of a session carry its id as the label `session`. Default false: thousands of
     /// sessions are thousands of series.
     pub per_session_metrics: bool,
+    /// Log events in the store, for consumers that must miss none; see [`events::durable`](crate::events::durable). Set
+    /// it alike in every process on the store: sessions that run where it is off are not logged. Default: off.
+    pub durable_events: Option<DurableEventOptions>,
     /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only. Default:
     /// `CENTRALITA_STAND_IN_URL`.
     #[cfg(feature = "stand-in")]
@@ -102,6 +106,7 @@ impl Default for ServiceOptions {
             outbox: OutboxOptions::default(),
             connect_concurrency: 32,
             per_session_metrics: false,
+            durable_events: None,
             #[cfg(feature = "stand-in")]
             stand_in_url: std::env::var("CENTRALITA_STAND_IN_URL").ok(),
             push_name: None,
@@ -134,6 +139,9 @@ impl ServiceOptions {
         within("reconnect_max", self.reconnect_max, self.reconnect_min, day)?;
         within("stable_after", self.stable_after, Duration::ZERO, day)?;
         within("penalty_min", self.penalty_min, Duration::from_millis(1), day)?;
+        if let Some(durable_events) = &self.durable_events {
+            durable_events.validate()?;
+        }
         if !(5..=65_535).contains(&self.pre_key_count) {
             return Err(Error::new(ErrorKind::Invalid, "option pre_key_count must be between 5 and 65535"));
         }

@@ -9,6 +9,7 @@ use crate::clock::SharedClock;
 use crate::engine::transport::SocketFactory;
 use crate::engine::version::latest_version;
 use crate::events::EventHub;
+use crate::events::durable::DurableLog;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::service::options::ServiceOptions;
@@ -26,7 +27,9 @@ pub(crate) struct SessionContext {
     pub(crate) clock: SharedClock,
     pub(crate) options: ServiceOptions,
     pub(crate) events: Arc<EventHub>,
-    pub(crate) leases: LeaseKeeper,
+    /// `None` if durable events are off.
+    pub(crate) durable: Option<Arc<DurableLog>>,
+    pub(crate) leases: Arc<LeaseKeeper>,
     pub(crate) manager: SessionManager,
     pub(crate) runtime: RuntimeHandle,
     pub(crate) sockets: SocketFactory,

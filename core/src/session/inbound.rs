@@ -9,7 +9,8 @@ use crate::engine::content::Inbound;
 use crate::engine::inbound::Commit;
 use crate::engine::session_auth::SessionAuth;
 use crate::error::Result;
-use crate::events::EventKind;
+use crate::events::durable::{change_key, message_key};
+use crate::events::{EventKind, Received};
 use crate::store::patience::until_available;
 use crate::store::{Direction, MessageChange, MessageKey, StoredMessage};
 
@@ -68,12 +69,13 @@ async fn store_and_publish(
         )
         .await?;
         crate::metrics::committed(context.clock.monotonic().saturating_sub(start));
-        for (message, new) in messages.iter().zip(recorded.inserted) {
-            // A redelivery was published when it came first. In doubt twice is better than never.
-            if new || unsure {
-                live.publish_inbound(EventKind::Message(Box::new(message.clone()))).await;
-            }
-        }
+        // A redelivery was published when it came first. In doubt twice is better than never.
+        let received = messages.iter().zip(recorded.inserted).map(|(message, new)| Received {
+            key: message_key(&message.key),
+            kind: EventKind::Message(Box::new(message.clone())),
+            is_new: new || unsure,
+        });
+        live.publish_received(received.collect(), closed).await?;
     }
     if !changes.is_empty() {
         let changes: Arc<[_]> = changes.into();
@@ -84,9 +86,11 @@ async fn store_and_publish(
             || context.group.change(&live.id, Arc::clone(&changes), context.clock.now()),
         )
         .await?;
-        for message in changed.into_iter().flatten() {
-            live.publish(EventKind::MessageChanged(Box::new(message)));
-        }
+        let received = changes.iter().zip(changed).filter_map(|((key, change), message)| {
+            let kind = EventKind::MessageChanged(Box::new(message?));
+            Some(Received { key: change_key(key, change), kind, is_new: true })
+        });
+        live.publish_received(received.collect(), closed).await?;
     }
     Ok(())
 }

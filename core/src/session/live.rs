@@ -14,7 +14,7 @@ use super::rate_limit::RateLimiter;
 use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::{EventKind, EventPump};
+use crate::events::{EventKind, EventPump, Received};
 use crate::metrics::SessionSeries;
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
@@ -83,6 +83,7 @@ impl LiveSession {
             id,
             Arc::clone(&context.clock),
             Arc::clone(&context.events),
+            context.durable.clone(),
             stop.clone(),
             context.runtime.tokio(),
         );
@@ -259,10 +260,17 @@ impl LiveSession {
         self.events.publish(kind);
     }
 
-    /// Publishes something received: here, and only here, a slow subscriber holds a session up.
-    pub(crate) async fn publish_inbound(&self, kind: EventKind) {
-        self.series.published(&kind);
-        self.events.publish_inbound(kind).await;
+    /// Publishes something received: here, and only here, a slow subscriber holds a session up. With durable events,
+    /// returns once they are logged, and errs once `closed`.
+    pub(crate) async fn publish_received(
+        &self,
+        received: Vec<Received>,
+        closed: &CancellationToken,
+    ) -> Result<()> {
+        for received in received.iter().filter(|received| received.is_new) {
+            self.series.published(&received.kind);
+        }
+        self.events.publish_received(received, closed).await
     }
 
     /// Waits until all that was published is with the subscriptions.

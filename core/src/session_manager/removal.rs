@@ -27,6 +27,8 @@ pub struct Deleted {
     pub chats: u64,
     /// Messages that still waited in the outbox.
     pub outbox: u64,
+    /// Logged events; with them go every consumer's position and dead letters.
+    pub events: u64,
 }
 
 /// What a cleanup removed, or would remove.
@@ -197,8 +199,9 @@ impl SessionManager {
         let auth = store.delete_auth(session, tenure).await?;
         let outbox = store.delete_outbox(session).await?;
         let (messages, chats) = store.delete_messages(session).await?;
+        let events = store.delete_events(session).await?;
         store.delete_session_record(session).await?;
-        Ok(Deleted { auth, messages, chats, outbox })
+        Ok(Deleted { auth, messages, chats, outbox, events })
     }
 }
 
@@ -247,7 +250,7 @@ mod tests {
             fill(&world, session, Tenure::FIRST).await;
         }
         let deleted = world.manager.delete_session("a", None).await.unwrap();
-        assert_eq!(deleted, Deleted { auth: 2, messages: 1, chats: 1, outbox: 1 });
+        assert_eq!(deleted, Deleted { auth: 2, messages: 1, chats: 1, outbox: 1, events: 0 });
         assert_eq!(kind(world.manager.get_session("a").await), ErrorKind::NotFound);
         assert!(!has_auth(&world, "a").await && has_auth(&world, "ab").await);
         assert!(world.store.get_chat("ab", "c").await.unwrap().is_some());

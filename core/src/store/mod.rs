@@ -1,8 +1,8 @@
-//! Where sessions live: five traits over our own types, and the stores that implement them.
+//! Where sessions live: traits over our own types, and the stores that implement them.
 //!
 //! A [`Store`] bundles [`AuthStore`] (credentials and Signal keys), [`SessionStore`] (the seed's
-//! session records), [`MessageStore`] (messages and chats), [`OutboxStore`] (messages that wait for their session)
-//! and [`LeaseStore`] (who owns a session).
+//! session records), [`MessageStore`] (messages and chats), [`OutboxStore`] (messages that wait for their session),
+//! [`LeaseStore`] (who owns a session), [`EventLog`] and [`ConsumerStore`] (durable events).
 //! Values of the [`AuthStore`] arrive sealed by the vault: a store never sees a key.
 //!
 //! | store | for |
@@ -24,6 +24,7 @@
 pub mod auth;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod event_log;
 pub(crate) mod group;
 pub mod lease;
 pub mod memory;
@@ -38,6 +39,10 @@ pub mod session;
 pub mod sqlite;
 
 pub use auth::{AuthEntry, AuthKey, AuthState, AuthStore, AuthWrite, Tenure, WriteBatch};
+pub use event_log::{
+    ConsumerRecord, ConsumerStore, DeadLetterChoice, DeadLetterRecord, EventLog, EventMark, EventRange,
+    EventRecord, NewEvent, Position,
+};
 pub use lease::{Acquired, Lease, LeaseStore};
 pub use memory::MemoryStore;
 pub use message::{
@@ -58,9 +63,11 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 
-/// Everything that a session needs to be kept: the five stores of one database.
+/// Everything that a session needs to be kept: the stores of one database.
 #[async_trait]
-pub trait Store: AuthStore + SessionStore + MessageStore + OutboxStore + LeaseStore + 'static {
+pub trait Store:
+    AuthStore + SessionStore + MessageStore + OutboxStore + LeaseStore + EventLog + ConsumerStore + 'static
+{
     /// A short name for logs and reports, such as `"mongodb"`.
     fn name(&self) -> &'static str;
 

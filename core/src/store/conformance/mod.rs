@@ -37,6 +37,8 @@
 pub mod auth;
 pub mod batches;
 pub mod chats;
+pub mod consumers;
+pub mod event_log;
 pub mod fence;
 pub mod leases;
 pub mod lists;
@@ -190,6 +192,27 @@ macro_rules! store_conformance {
                     a_page_stays_right_while_messages_arrive
                     chats_come_newest_first_and_complete
                     a_bad_page_request_is_refused
+                }
+                event_log {
+                    numbers_rise_by_one
+                    an_event_comes_back_as_logged
+                    a_key_is_logged_once
+                    a_stale_number_does_no_harm
+                    two_owners_at_once_lose_nothing
+                    any_text_is_a_session_or_a_key
+                    trimming_keeps_the_newest_of_the_number
+                    trimming_by_age_makes_no_hole
+                    deleting_takes_all_of_one_session_and_nothing_else
+                    random_calls_agree_with_a_model
+                }
+                consumers {
+                    a_consumer_is_registered_once
+                    a_position_never_goes_back
+                    a_deleted_consumer_is_gone
+                    any_text_is_a_consumer_or_a_session
+                    a_dead_letter_comes_back_as_put
+                    dead_letters_are_replayed_and_removed_as_chosen
+                    dead_letters_come_in_pages
                 }
                 chats {
                     a_patch_creates_and_changes

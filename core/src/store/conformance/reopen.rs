@@ -5,12 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Harness;
+use super::consumers::{letter, position, register};
+use super::event_log::{events, logged};
 use super::leases::granted;
 use super::samples::{NOW, apply, assert_kind, message, put, session, stored_session, value};
 use crate::error::ErrorKind;
 use crate::store::{Direction, SessionFilter, Tenure};
 
-/// All four stores' data, as they were.
+/// All data, as they were.
 pub async fn everything_is_there_after_reopening(harness: &dyn Harness) {
     let store = harness.open().await;
     session(&*store, "s").await;
@@ -20,6 +22,9 @@ pub async fn everything_is_there_after_reopening(harness: &dyn Harness) {
     let messages = [message("c", "1", Direction::In, 1)];
     store.record_messages("s", &messages, &[("c".into(), "Ana".into())], NOW).await.unwrap();
     let lease = granted(&*store, "s", "me", Duration::from_secs(600)).await;
+    store.append_events("s", 0, &events(["a", "b"])).await.unwrap();
+    register(&*store, "crm", &[position("s", 1)]).await;
+    store.put_dead_letter(&letter("crm", "s", 1)).await.unwrap();
     let record = stored_session(&*store, "s").await;
     let chat = store.get_chat("s", "c").await.unwrap();
     store.close().await.unwrap();
@@ -36,6 +41,10 @@ pub async fn everything_is_there_after_reopening(harness: &dyn Harness) {
         let keys = [messages[0].key.clone()];
         assert_eq!(store.get_messages("s", &keys).await.unwrap(), [Some(messages[0].clone())]);
         assert_eq!(store.get_chat("s", "c").await.unwrap(), chat);
+        assert_eq!(logged(&*store, "s").await, [(1, "a".to_owned()), (2, "b".to_owned())]);
+        assert_eq!(store.load_positions("crm").await.unwrap(), [position("s", 1)]);
+        let letters = store.list_dead_letters("crm", false, 10, None).await.unwrap().items;
+        assert_eq!(letters, [letter("crm", "s", 1)]);
         let found = store.get_lease("s").await.unwrap().unwrap();
         assert_eq!((found.generation, found.fence), (lease.generation, lease.fence));
         // A store that only one process can have open knows that every owner is gone.
@@ -60,4 +69,6 @@ pub async fn a_closed_store_says_so(harness: &dyn Harness) {
     assert_kind(store.count_sessions(&SessionFilter::default()).await, ErrorKind::Closed);
     assert_kind(store.get_messages("s", &[]).await, ErrorKind::Closed);
     assert_kind(store.get_lease("s").await, ErrorKind::Closed);
+    assert_kind(store.last_events(None).await, ErrorKind::Closed);
+    assert_kind(store.list_consumers().await, ErrorKind::Closed);
 }

@@ -1,6 +1,8 @@
 //! A [`Store`] in memory, for tests: nothing outlives it.
 
 mod auth;
+mod consumers;
+mod event_log;
 mod gate;
 mod leases;
 mod messages;
@@ -28,7 +30,7 @@ pub struct MemoryStore {
     data: Mutex<Data>,
 }
 
-/// The collections, by session id.
+/// The collections, by session id; consumers by name.
 #[derive(Default)]
 struct Data {
     sessions: BTreeMap<String, SessionRecord>,
@@ -40,6 +42,8 @@ struct Data {
     /// By rising position.
     outbox: BTreeMap<String, Vec<OutboxEntry>>,
     leases: BTreeMap<String, Lease>,
+    events: BTreeMap<String, event_log::SessionLog>,
+    consumers: BTreeMap<String, consumers::Consumer>,
 }
 
 impl MemoryStore {

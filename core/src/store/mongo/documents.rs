@@ -76,7 +76,7 @@ fn from_json(json: serde_json::Value) -> Result<Bson> {
     })
 }
 
-fn parse_embedded<T: DeserializeOwned>(value: &Bson) -> Result<T> {
+pub(super) fn parse_embedded<T: DeserializeOwned>(value: &Bson) -> Result<T> {
     to_json(value)
         .and_then(|json| serde_json::from_value(json).ok())
         .ok_or_else(|| corrupt("a part of a stored document is unknown"))

@@ -4,7 +4,9 @@ use futures::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 
 use super::errors::{DUPLICATE, Failure, code_of};
-use super::{AUTH_KEYS, AUTH_STATES, CHATS, Inner, MESSAGES, OUTBOX, SESSIONS};
+use super::{
+    AUTH_KEYS, AUTH_STATES, CHATS, CONSUMERS, DEAD_LETTERS, EVENTS, Inner, MESSAGES, OUTBOX, SESSIONS,
+};
 use crate::error::{Error, ErrorKind};
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -32,6 +34,12 @@ fn wanted() -> Vec<(&'static str, Document, bool)> {
         // Unique: what gives each entry a place of its own.
         (OUTBOX, doc! { "sessionId": 1, "position": 1 }, true),
         (OUTBOX, doc! { "sessionId": 1, "expiresAt": 1 }, false),
+        (EVENTS, doc! { "sessionId": 1, "seq": 1 }, false),
+        (EVENTS, doc! { "sessionId": 1, "key": 1 }, true),
+        (CONSUMERS, doc! { "consumer": 1 }, false),
+        (CONSUMERS, doc! { "sessionId": 1 }, false),
+        (DEAD_LETTERS, doc! { "consumer": 1, "sessionId": 1, "seq": 1 }, false),
+        (DEAD_LETTERS, doc! { "sessionId": 1 }, false),
     ]
 }
 

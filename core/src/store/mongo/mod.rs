@@ -17,8 +17,10 @@ mod change;
 mod chats;
 mod connect;
 mod counts;
+mod consumers;
 mod documents;
 mod errors;
+mod event_log;
 mod indexes;
 mod lease_groups;
 mod leases;
@@ -58,6 +60,9 @@ const MESSAGES: &str = "messages";
 const CHATS: &str = "chats";
 const OUTBOX: &str = "outbox";
 const LEASES: &str = "leases";
+const EVENTS: &str = "events";
+const CONSUMERS: &str = "consumers";
+const DEAD_LETTERS: &str = "deadletters";
 
 /// Sessions in MongoDB. Cheap to clone; all clones are one store.
 #[derive(Clone)]

@@ -44,6 +44,15 @@ impl Inner {
         self.write("update", "updates", collection, statements).await
     }
 
+    /// Inserts documents one after the other, up to the first whose key is taken.
+    pub(super) async fn insert_in_order(
+        &self,
+        collection: &str,
+        documents: Vec<Document>,
+    ) -> Attempt<Written> {
+        self.write("insert", "documents", collection, documents, true).await
+    }
+
     /// Runs delete statements, unordered.
     pub(super) async fn delete(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
         self.write("delete", "deletes", collection, statements).await
@@ -74,6 +83,9 @@ impl Inner {
             };
             read_reply(&self.db.run_command(document).await?, offset, &mut written)?;
             offset += length;
+            if ordered && !(written.duplicates.is_empty() && written.refused.is_empty()) {
+                break;
+            }
         }
         Ok(written)
     }

@@ -7,7 +7,9 @@
 mod auth;
 mod chats;
 mod connection;
+mod consumers;
 mod errors;
+mod event_log;
 mod leases;
 mod lock;
 mod messages;

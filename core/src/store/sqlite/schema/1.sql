@@ -102,3 +102,41 @@ CREATE TABLE chats (
     PRIMARY KEY (sessionId, chatId)
 ) WITHOUT ROWID;
 CREATE INDEX chats_by_time ON chats (sessionId, lastMessageAt DESC, chatId);
+
+CREATE TABLE events (
+    sessionId TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    key       TEXT NOT NULL,
+    at        INTEGER NOT NULL,
+    payload   TEXT NOT NULL,
+    PRIMARY KEY (sessionId, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX events_by_key ON events (sessionId, key);
+
+CREATE TABLE consumers (
+    name      TEXT NOT NULL PRIMARY KEY,
+    createdAt INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE positions (
+    consumer  TEXT NOT NULL,
+    sessionId TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    updatedAt INTEGER NOT NULL,
+    PRIMARY KEY (consumer, sessionId)
+) WITHOUT ROWID;
+CREATE INDEX positions_by_session ON positions (sessionId);
+
+CREATE TABLE deadletters (
+    consumer  TEXT NOT NULL,
+    sessionId TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    payload   TEXT NOT NULL,
+    attempts  INTEGER NOT NULL,
+    error     TEXT NOT NULL,
+    failedAt  INTEGER NOT NULL,
+    replay    INTEGER NOT NULL,
+    PRIMARY KEY (consumer, sessionId, seq)
+) WITHOUT ROWID;
+CREATE INDEX deadletters_by_session ON deadletters (sessionId);
