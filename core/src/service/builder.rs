@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::WhatsAppService;
@@ -15,6 +15,7 @@ use crate::events::EventHub;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
+use crate::session::pacing::Pacer;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
 use crate::vault::{KeyProvider, KeyRing, Vault};
@@ -149,8 +150,8 @@ impl WhatsAppServiceBuilder {
                 self.options.lease_duration,
             ),
             manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
-            connecting: Semaphore::new(self.options.connect_concurrency),
-            version: OnceCell::new(),
+            pacer: Pacer::new(&self.options, Arc::clone(&clock)),
+            version: Mutex::new(None),
             events: Arc::new(EventHub::default()),
             options: self.options,
             store,

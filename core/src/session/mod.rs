@@ -8,9 +8,11 @@ pub(crate) mod inbound;
 pub mod link;
 pub(crate) mod live;
 pub mod outbound;
+pub mod pacing;
 pub(crate) mod reconnect;
 pub mod status;
 pub(crate) mod supervisor;
+mod turn;
 mod updates;
 
 pub use link::{LinkStep, LinkStream};
