@@ -85,7 +85,9 @@ pub(crate) enum EndReason {
     Replaced,
     /// 429.
     RateLimited,
-    /// 500, 503, the socket lost, no connection to be had.
+    /// 503.
+    Overloaded,
+    /// 500, the socket lost, no connection to be had.
     Lost,
     /// WhatsApp refused in a way that no retry mends.
     Refused { code: i32 },
@@ -116,6 +118,7 @@ pub(crate) fn end_reason(code: i32) -> EndReason {
         405 => EndReason::ClientOutdated,
         409 | 440 => EndReason::Replaced,
         429 => EndReason::RateLimited,
+        503 => EndReason::Overloaded,
         400 | 413 | 414 | 415 | 418 | 501 => EndReason::Refused { code },
         _ => EndReason::Lost,
     }
@@ -280,7 +283,7 @@ mod tests {
             (409, EndReason::Replaced),
             (440, EndReason::Replaced),
             (429, EndReason::RateLimited),
-            (503, EndReason::Lost),
+            (503, EndReason::Overloaded),
             (500, EndReason::Lost),
             (0, EndReason::Lost),
             (418, EndReason::Refused { code: 418 }),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::WhatsAppService;
@@ -17,6 +17,7 @@ use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
 use crate::session::outbox::Backlogs;
+use crate::session::pacing::Pacer;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
 use crate::store::group::GroupCommit;
@@ -159,8 +160,8 @@ impl WhatsAppServiceBuilder {
                 .clone()
                 .map(|options| Arc::new(DurableLog::new(Arc::clone(&store), Arc::clone(&clock), options))),
             manager: SessionManager::grouped(&group, vault.clone(), Arc::clone(&clock)),
-            connecting: Semaphore::new(self.options.connect_concurrency),
-            version: OnceCell::new(),
+            pacer: Pacer::new(&self.options, Arc::clone(&clock)),
+            version: Mutex::new(None),
             outboxes: Backlogs::default(),
             events: Arc::new(EventHub::default()),
             group,

@@ -17,8 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, Subscription, SubscriptionOptions};
 use crate::lease::Acquisition;
 use crate::session::context::SessionContext;
-use crate::session::live::{Ended, Goal, LiveSession};
+use crate::session::live::{Ended, Goal, LiveSession, Origin};
 use crate::session::outbound::{Outgoing, SentMessage};
+use crate::session::pacing::PacingStatus;
 use crate::session::supervisor::supervise;
 use crate::session_id::SessionId;
 use crate::session_manager::{SessionData, SessionManager};
@@ -126,7 +127,7 @@ impl WhatsAppService {
             self.forget(&live);
         }
         let record = self.record(session_id).await?;
-        self.spawn(&record, false)?;
+        self.spawn(&record, Origin::Asked)?;
         Ok(Session::new(self.clone(), session_id.to_owned()))
     }
 
@@ -210,6 +211,25 @@ impl WhatsAppService {
         restore::restore_all(self, progress).await.map_err(|error| error.during("restore_all"))
     }
 
+    /// As [`restore_all`](Self::restore_all), and then waits until every session that was started is connected or has
+    /// ended, or `patience` is over. `progress` is told of each; those that wait for their turn, for WhatsApp or for
+    /// another instance's lease go on after this has returned.
+    pub async fn restore_all_and_wait(
+        &self,
+        patience: Duration,
+        progress: impl FnMut(&RestoreProgress) + Send,
+    ) -> Result<RestoreReport> {
+        self.open()?;
+        restore::restore_all_and_wait(self, patience, progress)
+            .await
+            .map_err(|error| error.during("restore_all_and_wait"))
+    }
+
+    /// How the service paces its connections at this moment, and whether WhatsApp refuses the whole fleet.
+    pub fn pacing(&self) -> PacingStatus {
+        self.inner.context.pacer.status()
+    }
+
     /// Sends a message and waits until WhatsApp's server has it. See [`Session::send`].
     pub async fn send(&self, session_id: &str, outgoing: Outgoing) -> Result<SentMessage> {
         self.session(session_id).await.map_err(|error| error.during("send"))?.send(outgoing).await
@@ -264,7 +284,7 @@ impl WhatsAppService {
     }
 
     /// Starts the supervisor of a session unless it runs already.
-    pub(super) fn spawn(&self, record: &SessionRecord, stands_by: bool) -> Result<()> {
+    pub(super) fn spawn(&self, record: &SessionRecord, origin: Origin) -> Result<()> {
         let context = &self.inner.context;
         let live = {
             let mut sessions = self.live_map();
@@ -273,7 +293,7 @@ impl WhatsAppService {
             {
                 return Ok(());
             }
-            let live = Arc::new(LiveSession::new(record, Arc::clone(context), stands_by));
+            let live = Arc::new(LiveSession::new(record, Arc::clone(context), origin));
             sessions.insert(record.session_id.clone(), Arc::clone(&live));
             live
         };

@@ -71,14 +71,26 @@ pub struct ServiceOptions {
     pub rate_limits: RateLimits,
     /// Bounds of each session's outbox.
     pub outbox: OutboxOptions,
-    /// How many sessions connect at the same time in a restore. Default 32.
-    pub connect_concurrency: usize,
     /// Whether [metrics](crate::metrics) of a session carry its id as the label `session`. Default false: thousands of
     /// sessions are thousands of series.
     pub per_session_metrics: bool,
     /// Log events in the store, for consumers that must miss none; see [`events::durable`](crate::events::durable). Set
     /// it alike in every process on the store: sessions that run where it is off are not logged. Default: off.
     pub durable_events: Option<DurableEventOptions>,
+    /// How many sessions connect at the same time. Default 32.
+    pub connect_concurrency: usize,
+    /// How many connections the whole service begins per second at most; 0 for no limit. Default 50.
+    pub connects_per_s: u32,
+    /// So many distinct sessions refused by WhatsApp (405, 429, 503, no connection) within `breaker_window`, and no
+    /// fewer than got through, are an outage: all wait, one probes, the others follow slowly. 0 switches that off.
+    /// Default 5.
+    pub breaker_threshold: usize,
+    /// See `breaker_threshold`. Default 10 s.
+    pub breaker_window: Duration,
+    /// The first pause of all sessions in an outage; it doubles up to `breaker_pause_max`. Default 5 s.
+    pub breaker_pause_min: Duration,
+    /// The longest pause of all sessions. Default 2 min.
+    pub breaker_pause_max: Duration,
     /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only. Default:
     /// `CENTRALITA_STAND_IN_URL`.
     #[cfg(feature = "stand-in")]
@@ -107,12 +119,20 @@ impl Default for ServiceOptions {
             connect_concurrency: 32,
             per_session_metrics: false,
             durable_events: None,
+            connects_per_s: 50,
+            breaker_threshold: 5,
+            breaker_window: Duration::from_secs(10),
+            breaker_pause_min: Duration::from_secs(5),
+            breaker_pause_max: Duration::from_secs(120),
             #[cfg(feature = "stand-in")]
             stand_in_url: std::env::var("CENTRALITA_STAND_IN_URL").ok(),
             push_name: None,
         }
     }
 }
+
+/// One start each 100 µs: beyond that a limit means nothing.
+const MAX_CONNECTS_PER_S: u32 = 10_000;
 
 impl ServiceOptions {
     /// `Invalid` that names the option and its bounds.
@@ -139,6 +159,15 @@ impl ServiceOptions {
         within("reconnect_max", self.reconnect_max, self.reconnect_min, day)?;
         within("stable_after", self.stable_after, Duration::ZERO, day)?;
         within("penalty_min", self.penalty_min, Duration::from_millis(1), day)?;
+        within("breaker_window", self.breaker_window, second, day)?;
+        within("breaker_pause_min", self.breaker_pause_min, Duration::from_millis(1), day)?;
+        within("breaker_pause_max", self.breaker_pause_max, self.breaker_pause_min, day)?;
+        if self.connects_per_s > MAX_CONNECTS_PER_S {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "option connects_per_s must be at most 10000; 0 means no limit",
+            ));
+        }
         if let Some(durable_events) = &self.durable_events {
             durable_events.validate()?;
         }

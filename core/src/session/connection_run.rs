@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::link::{LinkStep, Secret};
 use super::live::LiveSession;
+use super::pacing::ConnectPermit;
 use super::reconnect::BackOff;
 use super::status::StatusEvent;
 use super::supervisor::{Next, detailed, fail, lost_lease};
@@ -36,7 +37,7 @@ pub(super) struct ConnectionRun<'a> {
     pub(super) auth: &'a Arc<SessionAuth>,
     pub(super) connection: &'a Arc<EngineConnection>,
     /// One of the few that may be connecting at the same time; given back once this one is through.
-    permit: Option<SemaphorePermit<'a>>,
+    pub(super) permit: Option<ConnectPermit>,
     pub(super) end: Option<EndReason>,
     pub(super) connected_at: Option<Duration>,
     started_at: Duration,
@@ -61,13 +62,14 @@ impl<'a> ConnectionRun<'a> {
         held: &'a HeldLease,
         auth: &'a Arc<SessionAuth>,
         connection: &'a Arc<EngineConnection>,
+        permit: Option<ConnectPermit>,
     ) -> Self {
         Self {
             live,
             held,
             auth,
             connection,
-            permit: None,
+            permit,
             end: None,
             connected_at: None,
             started_at: live.context.clock.monotonic(),
@@ -81,10 +83,6 @@ impl<'a> ConnectionRun<'a> {
         back_off: &mut BackOff,
     ) -> Next {
         let live = self.live;
-        let permit = live.stop.run_until_cancelled(live.context.connecting.acquire()).await;
-        // The semaphore is never closed; `None` is a stop, which the loop below sees at once.
-        self.permit = permit.and_then(std::result::Result::ok);
-        self.started_at = live.context.clock.monotonic();
         match self.follow(events).await {
             Ok(Left::Ended(said)) => self.after_end(said, back_off).await,
             Ok(Left::Panicked) => {
@@ -205,7 +203,7 @@ impl<'a> ConnectionRun<'a> {
         let live = self.live;
         match event {
             EngineEvent::QrCode { code, valid_for } => {
-                self.permit = None;
+                self.answered();
                 let expires_at = live.context.clock.now().plus(valid_for);
                 live.set_link(LinkStep::Qr { code: QrCode::new(&code)?, expires_at });
                 live.apply_status(StatusEvent::CodeReady, coded(&code, None)).await?;
@@ -274,7 +272,7 @@ impl<'a> ConnectionRun<'a> {
 
     async fn connected(&mut self) -> Result<()> {
         let live = self.live;
-        self.permit = None;
+        self.answered();
         let now = live.context.clock.monotonic();
         self.connected_at = Some(now);
         crate::metrics::connected(now.saturating_sub(self.started_at));
@@ -298,6 +296,13 @@ impl<'a> ConnectionRun<'a> {
         super::outbox::connected(live);
         live.set_link(LinkStep::Linked);
         Ok(())
+    }
+
+    /// WhatsApp lets this one in: the next may try.
+    fn answered(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.answered();
+        }
     }
 
     async fn hide_if_wanted(&self) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
@@ -14,6 +14,7 @@ use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::service::options::ServiceOptions;
 use crate::session::outbox::Backlogs;
+use crate::session::pacing::Pacer;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
 use crate::store::group::GroupCommit;
@@ -34,20 +35,28 @@ pub(crate) struct SessionContext {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) sockets: SocketFactory,
     pub(crate) outboxes: Backlogs,
-    /// So many sessions may be connecting at the same time.
-    pub(crate) connecting: Semaphore,
-    pub(crate) version: OnceCell<(u32, u32, u32)>,
+    pub(crate) pacer: Arc<Pacer>,
+    pub(crate) version: Mutex<Option<(u32, u32, u32)>>,
     /// Cancelled by shutdown; every session's own token is its child.
     pub(crate) stop: CancellationToken,
 }
 
 impl SessionContext {
-    /// The version to claim: as set, or asked for once in the life of the process.
+    /// The version to claim: as set, or asked for once, until WhatsApp calls it outdated.
     pub(crate) async fn whatsapp_version(&self) -> (u32, u32, u32) {
-        match self.options.whatsapp_version {
-            Some(version) => version,
-            None => *self.version.get_or_init(latest_version).await,
+        if let Some(version) = self.options.whatsapp_version {
+            return version;
         }
+        let mut known = self.version.lock().await;
+        match *known {
+            Some(version) => version,
+            None => *known.insert(latest_version().await),
+        }
+    }
+
+    /// Has the version asked for anew: WhatsApp refuses the one in use.
+    pub(crate) async fn forget_version(&self) {
+        *self.version.lock().await = None;
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::connection_run::{CLOSE_PATIENCE, ConnectionRun};
 use super::live::Goal;
+use super::pacing::Refusal;
 use super::reconnect::BackOff;
 use super::status::StatusEvent;
 use super::supervisor::{Next, detailed, ignore_written};
@@ -38,10 +39,14 @@ impl ConnectionRun<'_> {
         };
         tracing::info!(?reason, "the connection ended");
         live.series.disconnected(reason.name());
+        let fleet_pauses = self.tell_pacer(&reason);
         match reason {
             EndReason::RestartRequired => Next::Reconnect(Duration::ZERO),
             EndReason::Lost => {
                 Next::Reconnect(self.pause_after_loss(back_off, "the connection was lost").await)
+            }
+            EndReason::Overloaded => {
+                Next::Reconnect(self.pause_after_loss(back_off, "WhatsApp is overloaded").await)
             }
             EndReason::RateLimited => {
                 let pause = back_off.after_penalty(&live.context.clock);
@@ -62,21 +67,65 @@ impl ConnectionRun<'_> {
             }
             EndReason::LoggedOut { code } => self.logged_out(code).await,
             EndReason::Banned { lasts } => self.banned(lasts).await,
-            EndReason::ClientOutdated => {
-                let detail = StatusDetail::ClientOutdated;
-                self.end_for_good(
-                    detail,
-                    ErrorKind::Protocol,
-                    "WhatsApp wants a newer client version; update it",
-                )
-                .await
-            }
+            EndReason::ClientOutdated => self.outdated(fleet_pauses).await,
             EndReason::Refused { code } => {
                 let message =
                     format!("WhatsApp refused the login with code {code}; it will not help to try again");
                 let detail = StatusDetail::Failed { message: message.clone() };
                 self.end_for_good(detail, ErrorKind::Protocol, &message).await
             }
+        }
+    }
+
+    /// Lets the fleet learn from this end. True if WhatsApp refuses so many that all pause.
+    fn tell_pacer(&mut self, reason: &EndReason) -> bool {
+        let refusal = match reason {
+            EndReason::ClientOutdated => Some(Refusal::Outdated),
+            EndReason::RateLimited => Some(Refusal::RateLimited),
+            EndReason::Overloaded => Some(Refusal::Overloaded),
+            // Without a permit it had been answered before.
+            EndReason::Lost if self.permit.is_some() => Some(Refusal::Unreachable),
+            _ => None,
+        };
+        match (self.permit.take(), refusal) {
+            (Some(permit), Some(refusal)) => permit.refused(refusal),
+            (Some(permit), None) => {
+                permit.answered();
+                false
+            }
+            (None, Some(refusal)) => self.live.context.pacer.refused(&self.live.id, refusal),
+            (None, None) => false,
+        }
+    }
+
+    /// One session called outdated is the end of it; the whole fleet called so waits for a version that is taken.
+    async fn outdated(&self, fleet_pauses: bool) -> Next {
+        let live = self.live;
+        self.connection.close(CLOSE_PATIENCE).await;
+        if !fleet_pauses {
+            let update = ended(StatusDetail::ClientOutdated, OUTDATED);
+            ignore_written(live.apply_status(StatusEvent::Failed, update).await);
+            if !self.others_follow().await {
+                return Next::End(Err(Error::new(ErrorKind::Protocol, OUTDATED).of_session(&live.id)));
+            }
+        }
+        live.context.forget_version().await;
+        Next::Rebuild(Duration::ZERO)
+    }
+
+    /// Waits a little for the breaker: the first few of an outage cannot know that they are the first of many.
+    async fn others_follow(&self) -> bool {
+        let context = &self.live.context;
+        if context.options.breaker_threshold == 0 {
+            return false;
+        }
+        let mut breaker = context.pacer.breaker();
+        tokio::select! {
+            biased;
+            () = self.live.stop.cancelled() => false,
+            () = self.held.lost.cancelled() => false,
+            opened = breaker.wait_for(|state| state.until().is_some()) => opened.is_ok(),
+            () = context.clock.sleep(context.options.breaker_window) => false,
         }
     }
 
@@ -161,6 +210,8 @@ impl ConnectionRun<'_> {
         Ok(())
     }
 }
+
+const OUTDATED: &str = "WhatsApp wants a newer client version; update it";
 
 /// The update at an end that counts as a failed attempt.
 fn ended(detail: StatusDetail, why: &str) -> StatusUpdate {

@@ -28,6 +28,15 @@ pub(crate) enum Goal {
     LogOut,
 }
 
+/// Who started a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A user, who waits for it.
+    Asked,
+    /// A restore, as the `rank`th. It waits for the lease of an instance that is alive, ready to take over.
+    Restored { rank: u64 },
+}
+
 /// How a session ended, for those who wait for it.
 #[derive(Debug, Clone)]
 pub(crate) enum Ended {
@@ -48,8 +57,7 @@ pub(crate) struct LiveSession {
     pub(crate) limits: RateLimiter,
     /// The process that ran it last did not end it: its counters may lag behind its messages.
     ended_uncleanly: bool,
-    /// Whether to wait for the lease of an instance that is alive, ready to take over.
-    stands_by: bool,
+    origin: Origin,
     goal: Mutex<Goal>,
     connection: watch::Sender<Option<Arc<EngineConnection>>>,
     connected: watch::Sender<bool>,
@@ -76,7 +84,7 @@ const RECENT_SENDS: usize = 1_024;
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 impl LiveSession {
-    pub(crate) fn new(record: &SessionRecord, context: Arc<SessionContext>, stands_by: bool) -> Self {
+    pub(crate) fn new(record: &SessionRecord, context: Arc<SessionContext>, origin: Origin) -> Self {
         let id = record.session_id.as_str();
         let stop = context.stop.child_token();
         let events = EventPump::start(
@@ -98,7 +106,7 @@ impl LiveSession {
             wake: Notify::new(),
             outbox: SessionOutbox::default(),
             ended_uncleanly: record.is_connected,
-            stands_by,
+            origin,
             goal: Mutex::new(Goal::Run),
             connection: watch::Sender::new(None),
             connected: watch::Sender::new(false),
@@ -118,8 +126,12 @@ impl LiveSession {
         self.ended_uncleanly
     }
 
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     pub(crate) fn stands_by(&self) -> bool {
-        self.stands_by
+        matches!(self.origin, Origin::Restored { .. })
     }
 
     pub(crate) fn is_connected(&self) -> bool {

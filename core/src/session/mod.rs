@@ -12,10 +12,12 @@ mod message_records;
 pub mod outbound;
 pub(crate) mod outbox;
 mod outgoing;
+pub mod pacing;
 pub(crate) mod rate_limit;
 pub(crate) mod reconnect;
 pub mod status;
 pub(crate) mod supervisor;
+mod turn;
 mod updates;
 
 pub use link::{LinkStep, LinkStream};

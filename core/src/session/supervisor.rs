@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::auth::{self, LoadedAuth};
 use super::connection_run::{CLOSE_PATIENCE, ConnectionRun};
 use super::inbound::commit;
-use super::live::{Ended, LiveSession};
+use super::live::{Ended, LiveSession, Origin};
+use super::pacing::{ConnectPermit, Priority};
 use super::reconnect::BackOff;
 use super::status::{Status, StatusEvent};
+use super::turn::turn;
 use crate::clock::Timestamp;
 use crate::engine::connection::{EngineConnection, EngineSettings};
 use crate::error::{Error, ErrorKind, Result};
@@ -102,6 +104,10 @@ pub(super) enum Next {
 
 async fn run(live: &Arc<LiveSession>, held: &HeldLease) -> Result<()> {
     let mut back_off = BackOff::new(&live.context.options);
+    let mut priority = match live.origin() {
+        Origin::Asked => Priority::Asked,
+        Origin::Restored { rank } => Priority::Restored { rank },
+    };
     if live.ended_uncleanly() {
         let context = &live.context;
         until_available(
@@ -118,8 +124,11 @@ async fn run(live: &Arc<LiveSession>, held: &HeldLease) -> Result<()> {
     }
     loop {
         ignore_written(live.apply_status(StatusEvent::Started, StatusUpdate::default()).await);
+        // Before the state is read: what waits for its turn takes no memory.
+        let Some(permit) = turn(live, held, priority).await else { return stopped(live, held).await };
+        priority = Priority::Returning;
         let next = match auth::load(live, held).await {
-            Ok(loaded) => run_client(live, held, loaded, &mut back_off).await,
+            Ok(loaded) => run_client(live, held, loaded, permit, &mut back_off).await,
             Err(error) => Err(error),
         };
         let next = match next {
@@ -189,37 +198,54 @@ async fn run_client(
     live: &Arc<LiveSession>,
     held: &HeldLease,
     loaded: LoadedAuth,
+    permit: ConnectPermit,
     back_off: &mut BackOff,
 ) -> Result<Next> {
     let LoadedAuth { auth } = loaded;
     let context = &live.context;
+    let stopped_meanwhile = || Error::new(ErrorKind::Closed, "the session was stopped");
+    let version = live.stop.run_until_cancelled(context.whatsapp_version()).await;
     let settings = EngineSettings {
-        version: context.whatsapp_version().await,
+        version: version.ok_or_else(stopped_meanwhile)?,
         device_name: context.options.device_name.clone(),
         pre_key_count: context.options.pre_key_count,
         take_history: context.options.preload_chats.chats != PreloadChatsType::None,
         push_name: context.options.push_name.clone(),
     };
-    let (connection, mut events) = EngineConnection::build(
+    let building = EngineConnection::build(
         Arc::clone(&auth),
         &settings,
         context.sockets.clone(),
         commit(live, &auth),
         context.runtime.tokio().clone(),
-    )
-    .await?;
+    );
+    // It reads, and the store may be away.
+    let built = tokio::select! {
+        biased;
+        () = live.stop.cancelled() => None,
+        () = held.lost.cancelled() => None,
+        built = building => Some(built),
+    };
+    let Some(built) = built else {
+        auth.close();
+        return Ok(Next::End(stopped(live, held).await));
+    };
+    let (connection, mut events) = built?;
     let connection = Arc::new(connection);
     if let Some(jid) = connection.identity().jid {
         live.set_own_jid(&jid);
     }
     live.set_connection(Some(Arc::clone(&connection)));
+    let mut permit = Some(permit);
     loop {
-        let mut run = ConnectionRun::new(live, held, &auth, &connection);
+        let mut run = ConnectionRun::new(live, held, &auth, &connection, permit.take());
         let next = run.until_its_end(&mut events, back_off).await;
         live.set_connected(false);
         match next {
             Next::Reconnect(pause) => {
-                if !rest(live, held, pause).await {
+                let may_go = rest(live, held, pause).await;
+                permit = if may_go { turn(live, held, returning(&connection)).await } else { None };
+                if permit.is_none() {
                     connection.close(CLOSE_PATIENCE).await;
                     return Ok(Next::End(stopped(live, held).await));
                 }
@@ -230,6 +256,11 @@ async fn run_client(
             }
         }
     }
+}
+
+/// The login that follows a link is part of the link, for which a user waits.
+fn returning(connection: &EngineConnection) -> Priority {
+    if connection.identity().name.is_empty() { Priority::Asked } else { Priority::Returning }
 }
 
 /// An update that only says more about the status.

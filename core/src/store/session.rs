@@ -145,6 +145,13 @@ pub enum StatusDetail {
     StoreUnavailable,
     /// Nobody scanned the code in time.
     LinkTimedOut,
+    /// It waits for its turn: only so many sessions connect at the same time and per second.
+    WaitingForTurn,
+    /// WhatsApp refuses many sessions at once: all wait until one got through.
+    FleetPaused {
+        /// When the next attempt of any session is made.
+        until: Timestamp,
+    },
     /// Something else, in words for people.
     Failed {
         /// What happened and what to do.

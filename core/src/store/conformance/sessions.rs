@@ -259,6 +259,8 @@ pub async fn every_status_detail_comes_back(store: &dyn Store) {
         StatusDetail::OwnedElsewhere,
         StatusDetail::StoreUnavailable,
         StatusDetail::LinkTimedOut,
+        StatusDetail::WaitingForTurn,
+        StatusDetail::FleetPaused { until: LATER },
         StatusDetail::Failed { message: "say \"what\" 🦀".into() },
     ] {
         let patch = SessionPatch { status_detail: Some(Some(detail.clone())), ..Default::default() };
