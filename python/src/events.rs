@@ -15,19 +15,19 @@ use crate::runtime::ProcessBound;
 /// A batch ends at this size: what the loop decodes in one turn stays short.
 const BATCH_BYTES: usize = 128 << 10;
 
-/// Events from now on. Ends when it is closed or collected.
+/// Events from now on. Ends with its last reference, which a batch under way has, too.
 #[pyclass(frozen)]
 pub(crate) struct Subscription(ProcessBound<Arc<Mutex<Taking>>>);
 
 pub(crate) struct Taking {
-    subscription: Option<events::Subscription>,
+    subscription: events::Subscription,
     /// An end that came behind events, which go first.
     failed: Option<Error>,
 }
 
 impl Subscription {
     pub(crate) fn new(handle: &tokio::runtime::Handle, subscription: events::Subscription) -> Self {
-        let taking = Taking { subscription: Some(subscription), failed: None };
+        let taking = Taking { subscription, failed: None };
         Self(ProcessBound::new(handle, Arc::new(Mutex::new(taking))))
     }
 }
@@ -39,15 +39,6 @@ impl Subscription {
         let taking = Arc::clone(self.0.get(py)?);
         spawn(py, future, async move { taking.lock().await.next_batch(most).await })
     }
-
-    /// Ends the subscription; a batch that is waited for must be cancelled first.
-    fn close(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
-        let taking = Arc::clone(self.0.get(py)?);
-        spawn(py, future, async move {
-            taking.lock().await.subscription = None;
-            Ok(crate::bridge::Done)
-        })
-    }
 }
 
 impl Taking {
@@ -55,7 +46,7 @@ impl Taking {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let Some(subscription) = &mut self.subscription else { return Ok(None) };
+        let subscription = &mut self.subscription;
         let Some(first) = subscription.next().await? else { return Ok(None) };
         let mut batch = String::from("[");
         batch.push_str(&serde_json::to_string(&*first).map_err(errors::internal)?);

@@ -12,7 +12,6 @@ use crate::bridge::{Done, Operation, spawn};
 use crate::config::duration;
 use crate::errors;
 use crate::link::Link;
-use crate::outgoing;
 use crate::runtime::ProcessBound;
 
 /// A handle on one session; it holds nothing open.
@@ -104,15 +103,6 @@ impl Session {
         })
     }
 
-    /// Sends a message, given as JSON.
-    fn send(&self, py: Python<'_>, future: Py<PyAny>, message: &str) -> PyResult<Operation> {
-        let message = outgoing::parse(message);
-        self.call(py, future, |session, _| async move {
-            let message = message.map_err(|error| error.of_session(session.id()).during("send"))?;
-            Ok(outgoing::sent_to_json(&session.send(message).await?))
-        })
-    }
-
     /// Marks messages read, their keys given as a JSON list.
     fn mark_read(&self, py: Python<'_>, future: Py<PyAny>, keys: &str) -> PyResult<Operation> {
         let keys = serde_json::from_str::<Vec<MessageKey>>(keys);
@@ -163,27 +153,6 @@ impl Session {
         self.call(py, future, move |session, store| async move {
             let found = store.list_chats(session.id(), limit, after.as_deref()).await;
             page_to_json(&found.map_err(|error| named(error, &session, "chats"))?)
-        })
-    }
-
-    fn stop(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
-        self.call(py, future, |session, _| async move {
-            session.stop().await?;
-            Ok(Done)
-        })
-    }
-
-    fn log_out(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
-        self.call(py, future, |session, _| async move {
-            session.log_out().await?;
-            Ok(Done)
-        })
-    }
-
-    fn delete(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
-        self.call(py, future, |session, _| async move {
-            session.delete().await?;
-            Ok(Done)
         })
     }
 }
