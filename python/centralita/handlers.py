@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _native
 from ._logging import logger
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .streams import EventStream
 
 __all__ = ["Handler"]
+
+T = TypeVar("T")
 
 Handler = Callable[[Any], Awaitable[None] | None]
 """A coroutine function or a plain one that takes an event."""
@@ -93,7 +95,9 @@ class Handlers:
         if self._stream is None and self._loop is not None and not self._stopping:
             # Subscribed at once: no event is missed between this line and the first turn of the task.
             self._stream = self._service.events(capacity=CAPACITY)
-            self._intake = self._loop.create_task(self._run(self._stream), name="centralita handlers")
+            self._intake = _ours(
+                self._loop.create_task(self._run(self._stream), name="centralita handlers")
+            )
 
     async def _run(self, stream: EventStream[Event]) -> None:
         async for event in stream:
@@ -122,7 +126,9 @@ class Handlers:
             return
         queue = self._queues[event.session_id] = deque([(event, wanting)])
         assert self._loop is not None
-        worker = self._loop.create_task(self._work(event.session_id, queue), name="centralita session")
+        worker = _ours(
+            self._loop.create_task(self._work(event.session_id, queue), name="centralita session")
+        )
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 
@@ -165,7 +171,7 @@ class Handlers:
         if not inspect.isawaitable(answer):
             return
         # Its own task, for its own context; whoever cancels it does not cancel the worker.
-        task: asyncio.Task[Any] = context.run(asyncio.create_task, _awaited(answer))
+        task: asyncio.Task[Any] = _ours(context.run(asyncio.create_task, _awaited(answer)))
         self._calls.add(task)
         try:
             while not (await asyncio.wait((task,), timeout=SLOW_S))[0]:
@@ -189,15 +195,10 @@ class Handlers:
         )
         if isinstance(event, HandlerFailed):
             return
-        failed = HandlerFailed(
-            0, event.session_id, datetime.now(timezone.utc), registration.name, error, event
+        # The handlers' own stream is one of those that see it.
+        self._service.inject(
+            HandlerFailed(0, event.session_id, datetime.now(timezone.utc), registration.name, error, event)
         )
-        self._service.inject(failed)
-        for other in self._registered:
-            if other.wants(failed) and other is not registration and self._loop is not None:
-                task = self._loop.create_task(self._call(other, failed))
-                self._workers.add(task)
-                task.add_done_callback(self._workers.discard)
 
     async def stop(self, patience_s: float) -> None:
         """Takes no more events and lets what is under way end within a bound; what is not done is cancelled.
@@ -224,3 +225,9 @@ class Handlers:
 
 async def _awaited(answer: Awaitable[Any]) -> None:
     await answer
+
+
+def _ours(task: asyncio.Task[T]) -> asyncio.Task[T]:
+    """A task of the package. If its loop is left behind with the interpreter's end it is no business of the user's."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    return task

@@ -74,8 +74,8 @@ class PlaintextDangerously:
 class KeyProvider(Protocol):
     """Master keys that live elsewhere, in a KMS for example.
 
-    Raise ``ConnectionError`` or ``TimeoutError`` if they cannot be reached, which is retried; anything else is final.
-    The coroutines run on the loop that the service was started on.
+    Raise ``ConnectionError`` or ``TimeoutError`` if they cannot be reached: the caller sees ``UnavailableError`` and may
+    try again. Anything else is ``CryptoError``, with it as ``__cause__`` where a call waits for it. The coroutines run on the loop that the service was started on.
     """
 
     async def wrap(self, context: bytes, data_key: bytes) -> bytes:

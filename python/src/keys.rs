@@ -86,7 +86,7 @@ impl KeyReply {
         self.answer(Ok(value));
     }
 
-    /// Cannot reach the keys (`ConnectionError`, `TimeoutError`) is tried again; anything else is final.
+    /// `ConnectionError` and `TimeoutError` say that the keys cannot be reached; anything else is a refusal.
     fn reject(&self, py: Python<'_>, exception: Py<PyAny>) {
         let cause = PyErr::from_value(exception.into_bound(py));
         let away =

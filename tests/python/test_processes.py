@@ -26,8 +26,8 @@ TIMES = int(os.environ.get("CENTRALITA_TEST_EXITS", "50"))
 
 
 def program(name: str, *args: str, patience: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end, with warnings that are off by default."""
-    command = [sys.executable, "-X", "dev", str(PROGRAMS / name), *args]
+    """Runs a program to its end."""
+    command = [sys.executable, "-X", "faulthandler", str(PROGRAMS / name), *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
 
 

@@ -57,8 +57,8 @@ def test_the_same_life_without_async(world: World) -> None:
         assert seen == ["/ping"]
         messages.close()
         assert list(messages) == []
-    with pytest.raises(centralita.CentralitaError):
-        wa.running_sessions()
+    with pytest.raises(centralita.ClosedError):
+        wa.create_session("otra")
     with Service(**options) as again:
         assert again.restore_all().started == ("ventas",)
         again.session("ventas").wait_connected(timeout=PATIENCE)

@@ -202,7 +202,7 @@ class StandIn:
         # Never through a proxy: it is this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=10) as response:
-            return int(json.load(response).get("connections", 0))
+            return int(json.load(response).get("connections") or 0)
 
     @property
     def accounting(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ import centralita_testing
 import centralita
 
 WAY = sys.argv[1]
+kept = []
+"""What lives until the interpreter clears it away."""
 MOMENT = random.Random(int(sys.argv[2]))
 FAST = {
     "whatsapp_version": (2, 3000, 1_027_934_701),
@@ -28,25 +30,32 @@ FAST = {
 }
 
 
-def write_on(contact, phone):
-    """Writes until the process ends; a daemon thread, so that it is still at it then."""
+def write_on(contact, phone, answered):
+    """Writes until the process ends; a daemon thread, so that it is still at it then. At most 20 messages ahead of
+    the bot while it answers, and steadily once it does no more."""
     while True:
-        contact.send_text(phone, "hola")
-        contact.set_typing(phone, times=20)
+        answered.acquire(timeout=0.01)
+        try:
+            contact.send_text(phone, "hola")
+            contact.set_typing(phone, times=20)
+        except centralita.ClosedError:
+            # The interpreter is at its end.
+            return
 
 
 async def talk(wa, stand_in, ends):
     phone, contact = stand_in.add_phone("Ventas"), stand_in.add_phone("Clienta")
-    answered = 0
+    answered, count = threading.Semaphore(20), 0
     enough = MOMENT.randrange(0, 12)
 
     @wa.on(centralita.Message)
     async def answer(message):
-        nonlocal answered
+        nonlocal count
         if not message.from_me:
             await message.reply("pong")
-            answered += 1
-            if answered > enough:
+            answered.release()
+            count += 1
+            if count > enough:
                 ends.set()
                 if WAY == "sys.exit in a handler":
                     sys.exit(0)
@@ -61,7 +70,7 @@ async def talk(wa, stand_in, ends):
             phone.scan_qr(step.qr.text)
     if enough == 0 and WAY != "sys.exit in a handler":
         return
-    threading.Thread(target=write_on, args=(contact, phone), daemon=True).start()
+    threading.Thread(target=write_on, args=(contact, phone, answered), daemon=True).start()
     await ends.wait()
     await asyncio.sleep(MOMENT.random() / 50)
 
@@ -89,11 +98,12 @@ async def without_shutdown(stand_in, folder):
     wa = await new_service(folder).start()
     stream = wa.events()
     await talk(wa, stand_in, asyncio.Event())
-    # A call and a fetch under way at the end.
-    stream.fetching = asyncio.ensure_future(stream.__anext__())
-    global KEPT
-    KEPT = (wa, stream, asyncio.ensure_future(wa.manager.get_statistics()))
-    await asyncio.sleep(0)
+    kept.append(wa)
+    if WAY != "left running":
+        # A call and a fetch under way at the end.
+        kept.append(asyncio.ensure_future(stream.__anext__()))
+        kept.append(asyncio.ensure_future(wa.manager.get_statistics()))
+        await asyncio.sleep(0)
 
 
 def main():
@@ -102,9 +112,8 @@ def main():
         if WAY == "left running":
             # The loop is neither closed nor stopped by anybody, as in a notebook.
             loop = asyncio.new_event_loop()
+            kept.append(loop)
             loop.run_until_complete(without_shutdown(stand_in, folder))
-            global LOOP
-            LOOP = loop
             return
         if WAY == "asyncio.run, never shut down":
             asyncio.run(without_shutdown(stand_in, folder))
