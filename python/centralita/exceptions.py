@@ -96,6 +96,15 @@ class ForkError(InvalidStateError):
     kind = "fork"
 
 
+def fork_error() -> ForkError:
+    """What calls answer in a child that has the objects of its parent, but not its threads."""
+    return ForkError(
+        "this process was forked after centralita had started, and a fork does not copy threads; start the service "
+        "in the child, and import alone before the fork",
+        code=13,
+    )
+
+
 class ClosedError(CentralitaError):
     """The service was shut down. Make a new one."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import weakref
 from collections.abc import Callable
@@ -78,6 +79,7 @@ class Service:
         }
         self._started: _native.Service | None = None
         self._ended = False
+        self._pid = os.getpid()
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._manager: SessionManager | None = None
@@ -107,6 +109,7 @@ class Service:
             raise InvalidStateError("the service is started already")
         _native.set_log_level(_logging.level())
         ask = None if self._key_provider is None else _ask(self._key_provider)
+        self._pid = os.getpid()
         self._started = await call(_native.Service.start, json.dumps(self._settings), ask)
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
@@ -147,6 +150,9 @@ class Service:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # A child of a fork that leaves the block has nothing to shut down.
+        if self._pid != os.getpid():
+            return
         # Whoever leaves by an exception has no use for the rest of his handlers.
         await self._shut_down(self._shutdown_timeout_s, 0.5 if exc is None else 0.0)
 

@@ -14,6 +14,7 @@ Calls wait; the loop runs in a thread of its own, which also runs the handlers. 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -22,7 +23,7 @@ from . import service as _aio
 from . import session as _aio_session
 from .cleanup import CleanupService as _AioCleanup
 from .events import Event
-from .exceptions import ClosedError
+from .exceptions import ClosedError, fork_error
 from .handlers import Handler
 from .link import LinkStep, LinkStream
 from .manager import SessionManager as _AioManager
@@ -62,6 +63,7 @@ class _Loop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         # A daemon: a service that nobody closes must not keep the interpreter from its exit.
         self._thread = threading.Thread(target=self._run, name="centralita-loop", daemon=True)
@@ -73,6 +75,9 @@ class _Loop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Waits for a coroutine that runs on the loop. Ctrl-C cancels it."""
+        if self.is_of_another_process:
+            work.close()
+            raise fork_error()
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a handler runs on the loop and must not wait for it; make it async and use `await`")
@@ -85,6 +90,11 @@ class _Loop:
         except BaseException:
             future.cancel()
             raise
+
+    @property
+    def is_of_another_process(self) -> bool:
+        """Whether the thread was left behind by a fork."""
+        return self._pid != os.getpid()
 
     def close(self) -> None:
         """Ends the thread."""
@@ -533,7 +543,8 @@ class Service:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.shutdown()
+        if self._loop is None or not self._loop.is_of_another_process:
+            self.shutdown()
 
     @property
     def instance_id(self) -> str:

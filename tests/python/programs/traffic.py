@@ -96,7 +96,7 @@ async def with_the_service(stand_in, folder):
 
 async def without_shutdown(stand_in, folder):
     wa = await new_service(folder).start()
-    stream = wa.events()
+    stream = wa.events(overflow="drop_oldest")
     await talk(wa, stand_in, asyncio.Event())
     kept.append(wa)
     if WAY != "left running":
