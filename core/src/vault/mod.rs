@@ -25,7 +25,7 @@ mod text;
 use std::fmt;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
+pub use zeroize::Zeroizing;
 
 pub use key_ring::KeyRing;
 pub use provider::KeyProvider;

@@ -1,0 +1,268 @@
+"""What happens, as it happens: one class for each kind, with the session, its number there, and the time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from . import _decode
+from ._native import QrCode
+from .records import (
+    Content,
+    Direction,
+    MessageKey,
+    MessageStatus,
+    SentMessage,
+    Status,
+    StatusDetail,
+    StoredMessage,
+)
+
+if TYPE_CHECKING:
+    from .options import Seconds
+    from .service import Service
+
+__all__ = [
+    "CodeReady",
+    "Event",
+    "HandlerFailed",
+    "HistoryStored",
+    "Lagged",
+    "Message",
+    "MessageChanged",
+    "OtherEvent",
+    "Presence",
+    "SessionPanicked",
+    "StatusChanged",
+    "Typing",
+    "Undecryptable",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """The base of all events."""
+
+    seq: int
+    """Rises by one with each event of the session in this process, from 1."""
+    session_id: str
+    at: datetime
+    """When it was published, in UTC."""
+
+
+@dataclass(frozen=True)
+class StatusChanged(Event):
+    """The session's status or its detail changed. On ``error`` look at the detail: somebody must act."""
+
+    status: Status
+    detail: StatusDetail | None
+
+
+@dataclass(frozen=True)
+class CodeReady(Event):
+    """A code waits to be scanned or typed; it replaces any earlier one. A secret: do not log it."""
+
+    kind: str
+    """``qr``, ``pair_code``, ``passkey_challenge`` or ``passkey_confirmation``."""
+    code: str | None = field(repr=False)
+    """The text of the QR code, the pair code, or the code to compare."""
+    passkey_challenge: str | None = field(repr=False)
+    """WebAuthn's ``PublicKeyCredentialRequestOptions`` as JSON; answer with ``Session.answer_passkey``."""
+    must_compare: bool | None
+    """Of a passkey confirmation: false if the phone shows no code."""
+    expires_at: datetime | None
+
+    @property
+    def qr(self) -> QrCode | None:
+        """The QR code, ready to be rendered, if it is one."""
+        return QrCode(self.code) if self.kind == "qr" and self.code else None
+
+
+@dataclass(frozen=True)
+class _MessageEvent(Event):
+    stored: StoredMessage
+    """The message as it is stored."""
+    _service: Service = field(repr=False, compare=False)
+
+    @property
+    def key(self) -> MessageKey:
+        """What names the message."""
+        return self.stored.key
+
+    @property
+    def text(self) -> str | None:
+        """The text, if it is one."""
+        return self.stored.content.text
+
+    @property
+    def content(self) -> Content:
+        """The content."""
+        return self.stored.content
+
+    @property
+    def chat_id(self) -> str:
+        """JID of the chat."""
+        return self.stored.key.chat_id
+
+    @property
+    def sender(self) -> str:
+        """JID of the author."""
+        return self.stored.key.sender
+
+    @property
+    def sender_name(self) -> str | None:
+        """The author's push name."""
+        return self.stored.sender_name
+
+    @property
+    def from_me(self) -> bool:
+        """Whether the own account wrote it, from whichever device."""
+        return self.stored.from_me
+
+    @property
+    def direction(self) -> Direction:
+        """Which way it went."""
+        return self.stored.direction
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was sent, as WhatsApp says (whole seconds)."""
+        return self.stored.timestamp
+
+    @property
+    def status(self) -> MessageStatus:
+        """How far it came."""
+        return self.stored.status
+
+    async def reply(
+        self, text: str, *, idempotency_key: str | None = None, timeout: Seconds | None = None
+    ) -> SentMessage:
+        """Answers it in its chat, quoting it. See ``Session.send`` for the errors."""
+        session = self._service.handle(self.session_id)
+        return await session.reply(self.key, text, idempotency_key=idempotency_key, timeout=timeout)
+
+    async def react(self, emoji: str) -> SentMessage:
+        """Puts an emoji on it; an empty one takes it back."""
+        return await self._service.handle(self.session_id).react(self.key, emoji)
+
+    async def mark_read(self) -> None:
+        """Tells its author that it was read, and sets the chat's unread count to 0."""
+        await self._service.handle(self.session_id).mark_read(self.key)
+
+
+@dataclass(frozen=True)
+class Message(_MessageEvent):
+    """A message came in, or was written on another device of the account. It is stored already."""
+
+
+@dataclass(frozen=True)
+class MessageChanged(_MessageEvent):
+    """A stored message changed: its status rose, it was edited or taken back."""
+
+
+@dataclass(frozen=True)
+class Typing(Event):
+    """A contact types in a chat, or stopped."""
+
+    chat_id: str
+    sender: str
+    composing: bool
+
+
+@dataclass(frozen=True)
+class Presence(Event):
+    """A contact came online or left. Only for contacts whose presence was subscribed to."""
+
+    contact: str
+    available: bool
+    last_seen: datetime | None
+
+
+@dataclass(frozen=True)
+class HistoryStored(Event):
+    """A part of the phone's history was stored."""
+
+    chats: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class Undecryptable(Event):
+    """A message could not be decrypted; WhatsApp was asked to send it again."""
+
+
+@dataclass(frozen=True)
+class SessionPanicked(Event):
+    """A task of this session panicked. The session is restarted; others are not affected. Please report it."""
+
+
+@dataclass(frozen=True)
+class Lagged(Event):
+    """This stream was too slow: as many events of it were dropped just before this one."""
+
+    dropped: int
+
+
+@dataclass(frozen=True)
+class HandlerFailed(Event):
+    """A handler let an exception through. It was logged and counted; nothing was stopped by it."""
+
+    handler: str
+    """The handler's name."""
+    exception: BaseException
+    event: Event
+    """What it was called with."""
+
+
+@dataclass(frozen=True)
+class OtherEvent(Event):
+    """A kind of event that this version of the package does not know."""
+
+    type: str
+    data: Any
+
+
+def decode_batch(text: str, service: Service) -> list[Event]:
+    """The events of a batch of the native module."""
+    return [_event(data, service) for data in json.loads(text)]
+
+
+def _event(event: dict[str, Any], service: Service) -> Event:
+    data = event.get("data") or {}
+    base = (event["seq"], event["sessionId"], _decode.to_datetime(event["at"]))
+    kind = event["type"]
+    if kind == "message":
+        return Message(*base, StoredMessage._from_json(data), service)
+    if kind == "message_changed":
+        return MessageChanged(*base, StoredMessage._from_json(data), service)
+    if kind == "typing":
+        return Typing(*base, data["chatId"], data["sender"], data["composing"])
+    if kind == "status":
+        detail = data["detail"]
+        return StatusChanged(
+            *base, Status(data["status"]), None if detail is None else _decode.build(StatusDetail, detail)
+        )
+    if kind == "code":
+        expires_at = data.get("expiresAt")
+        return CodeReady(
+            *base,
+            data["kind"],
+            data.get("text", data.get("code")),
+            data.get("requestOptionsJson"),
+            data.get("mustCompare"),
+            expires_at and _decode.to_datetime(expires_at),
+        )
+    if kind == "presence":
+        seen = data["lastSeen"]
+        return Presence(*base, data["contact"], data["available"], seen and _decode.to_datetime(seen))
+    if kind == "history":
+        return HistoryStored(*base, data["chats"], data["messages"])
+    if kind == "undecryptable":
+        return Undecryptable(*base)
+    if kind == "panicked":
+        return SessionPanicked(*base)
+    if kind == "lagged":
+        return Lagged(*base, data["dropped"])
+    return OtherEvent(*base, kind, event.get("data"))

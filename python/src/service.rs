@@ -1,0 +1,269 @@
+//! The service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use centralita::cleanup::CleanupOptions;
+use centralita::service::{RestoreReport, WhatsAppService};
+use centralita::store::Store;
+use centralita::vault::KeyProvider;
+use centralita::{Error, ErrorKind, Result};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::bridge::{Done, Operation, spawn};
+use crate::cleanup::Cleanup;
+use crate::config::{Config, duration};
+use crate::delivery::Delivery;
+use crate::events::{self, Subscription};
+use crate::keys::PythonKeyProvider;
+use crate::manager::Manager;
+use crate::outgoing;
+use crate::runtime::{ProcessBound, Runtime};
+use crate::session::Session;
+use crate::{errors, session};
+
+/// A started service and its store.
+pub(crate) struct Open {
+    pub(crate) service: WhatsAppService,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Open {
+    /// Stops the sessions and closes the store. Idempotent.
+    pub(crate) async fn shut_down(&self, patience: Duration) -> Result<()> {
+        let stopped = self.service.shutdown(patience).await;
+        self.store.close().await.map_err(|error| error.during("shutdown"))?;
+        stopped
+    }
+}
+
+/// A started service.
+#[pyclass(frozen)]
+pub(crate) struct Service(ProcessBound<Arc<Open>>);
+
+impl Service {
+    fn call<T, W>(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        work: impl FnOnce(Arc<Open>) -> W,
+    ) -> PyResult<Operation>
+    where
+        T: for<'py> IntoPyObject<'py> + Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let open = Arc::clone(self.0.get(py)?);
+        spawn(py, future, work(open))
+    }
+
+    #[cfg(feature = "stand-in")]
+    pub(crate) fn subscribe_here(
+        &self,
+        py: Python<'_>,
+        options: centralita::events::SubscriptionOptions,
+    ) -> PyResult<Result<centralita::events::Subscription>> {
+        Ok(self.0.get(py)?.service.subscribe(options))
+    }
+}
+
+#[pymethods]
+impl Service {
+    /// Starts a service with settings given as JSON. `ask_keys` is the caller of a key provider, if there is one.
+    #[staticmethod]
+    fn start(
+        py: Python<'_>,
+        future: Py<PyAny>,
+        settings: &str,
+        ask_keys: Option<Py<PyAny>>,
+    ) -> PyResult<Operation> {
+        let runtime = Runtime::current(py)?;
+        let provider = match ask_keys {
+            Some(ask) => {
+                let event_loop = future.call_method0(py, "get_loop")?;
+                let provider = PythonKeyProvider::new(event_loop, ask, runtime.delivery.sender());
+                Some(Arc::new(provider) as Arc<dyn KeyProvider>)
+            }
+            None => None,
+        };
+        let config = Config::parse(settings);
+        spawn(py, future, async move {
+            let (service, store) = config
+                .map_err(|error| error.during("start"))?
+                .start(provider)
+                .await
+                .map_err(|error| error.during("start"))?;
+            let open = Arc::new(Open { service, store });
+            runtime.watch(Arc::downgrade(&open));
+            Ok(Self(ProcessBound::new(&runtime.handle, open)))
+        })
+    }
+
+    #[getter]
+    fn instance_id(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.0.get(py)?.service.instance_id().to_owned())
+    }
+
+    fn running_sessions(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let open = self.0.get(py)?;
+        Ok(py.detach(|| open.service.running_sessions()))
+    }
+
+    fn manager(&self, py: Python<'_>) -> PyResult<Manager> {
+        let runtime = Runtime::current(py)?;
+        Ok(Manager::new(&runtime.handle, self.0.get(py)?.service.manager().clone()))
+    }
+
+    /// A handle on a session: created, started, or merely looked up.
+    fn session(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        how: &str,
+        session_id: String,
+    ) -> PyResult<Operation> {
+        let how = how.to_owned();
+        let handle = Runtime::current(py)?.handle.clone();
+        self.call(py, future, |open| async move {
+            let service = &open.service;
+            let session = match how.as_str() {
+                "create" => service.create_session(&session_id).await?,
+                "start" => service.start_session(&session_id).await?,
+                "get" => service.session(&session_id).await?,
+                _ => return Err(Error::new(ErrorKind::Internal, "no such way to get a session; report it")),
+            };
+            Ok(Session::new(&handle, session, Arc::clone(&open.store)))
+        })
+    }
+
+    fn stop_session(&self, py: Python<'_>, future: Py<PyAny>, session_id: String) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            open.service.stop_session(&session_id).await?;
+            Ok(Done)
+        })
+    }
+
+    fn log_out_session(&self, py: Python<'_>, future: Py<PyAny>, session_id: String) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            open.service.log_out_session(&session_id).await?;
+            Ok(Done)
+        })
+    }
+
+    fn delete_session(&self, py: Python<'_>, future: Py<PyAny>, session_id: String) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            open.service.delete_session(&session_id).await?;
+            Ok(Done)
+        })
+    }
+
+    /// Sends a message, given as JSON, from a session.
+    fn send(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        session_id: String,
+        message: &str,
+    ) -> PyResult<Operation> {
+        let message = outgoing::parse(message);
+        self.call(py, future, |open| async move {
+            let message = message.map_err(|error| error.of_session(&session_id).during("send"))?;
+            Ok(outgoing::sent_to_json(&open.service.send(&session_id, message).await?))
+        })
+    }
+
+    /// Starts what is linked; `progress` is called on the loop of `future` with `(total, done, session_id)`.
+    fn restore_all(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Operation> {
+        let sender = Runtime::current(py)?.delivery.sender();
+        let event_loop = Arc::new(future.call_method0(py, "get_loop")?);
+        let progress = progress.map(Arc::new);
+        self.call(py, future, |open| async move {
+            let report = open.service.restore_all(|step| {
+                if let Some(progress) = &progress {
+                    let facts = (step.total, step.done, step.session_id.clone());
+                    sender.send(Delivery::Call {
+                        event_loop: Arc::clone(&event_loop),
+                        callable: Arc::clone(progress),
+                        argument: Box::new(move |py| facts.into_py_any(py)),
+                    });
+                }
+            });
+            let RestoreReport { started, not_linked, malformed, .. } = report.await?;
+            session::to_json(&json!({"started": started, "notLinked": not_linked, "malformed": malformed}))
+        })
+    }
+
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        sessions: Option<Vec<String>>,
+        capacity: usize,
+        overflow: &str,
+    ) -> PyResult<Subscription> {
+        let open = self.0.get(py)?;
+        let handle = &Runtime::current(py)?.handle;
+        events::options(sessions, capacity, overflow)
+            .and_then(|options| open.service.subscribe(options))
+            .map(|subscription| Subscription::new(handle, subscription))
+            .map_err(|error| errors::raise(py, &error.during("subscribe")))
+    }
+
+    /// Starts the automatic cleanup with options given as JSON.
+    fn start_cleanup(&self, py: Python<'_>, options: &str) -> PyResult<Cleanup> {
+        let open = Arc::clone(self.0.get(py)?);
+        let runtime = Runtime::current(py)?;
+        cleanup_options(options)
+            .and_then(|options| open.service.start_cleanup(options))
+            .map(|cleanup| Cleanup::new(&runtime.handle, cleanup))
+            .map_err(|error| errors::raise(py, &error.during("start_cleanup")))
+    }
+
+    fn shutdown(&self, py: Python<'_>, future: Py<PyAny>, patience_s: f64) -> PyResult<Operation> {
+        self.call(py, future, move |open| async move {
+            open.shut_down(duration("timeout", patience_s)?).await?;
+            Ok(Done)
+        })
+    }
+}
+
+/// As the package writes them: durations in seconds.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CleanupSettings {
+    cleanup_interval_s: Option<f64>,
+    inactive_days: Option<u32>,
+    health_check_interval_s: Option<f64>,
+    disconnected_alert_after_s: Option<f64>,
+    problematic_min_attempts: Option<u32>,
+    report_limit: Option<u32>,
+}
+
+fn cleanup_options(text: &str) -> Result<CleanupOptions> {
+    let settings: CleanupSettings =
+        serde_json::from_str(text).map_err(|error| errors::invalid("the cleanup options", &error))?;
+    let mut options = CleanupOptions::default();
+    let interval = |name: &str, value: Option<f64>, default: Duration| {
+        value.map_or(Ok(default), |value| duration(name, value))
+    };
+    options.cleanup_interval =
+        interval("cleanup_interval", settings.cleanup_interval_s, options.cleanup_interval)?;
+    options.health_check_interval =
+        interval("health_check_interval", settings.health_check_interval_s, options.health_check_interval)?;
+    options.disconnected_alert_after = interval(
+        "disconnected_alert_after",
+        settings.disconnected_alert_after_s,
+        options.disconnected_alert_after,
+    )?;
+    options.inactive_days = settings.inactive_days.unwrap_or(options.inactive_days);
+    options.problematic_min_attempts =
+        settings.problematic_min_attempts.unwrap_or(options.problematic_min_attempts);
+    options.report_limit = settings.report_limit.unwrap_or(options.report_limit);
+    Ok(options)
+}
