@@ -211,7 +211,9 @@ impl Options {
         check_names(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
         let invalid = |message: &'static str| Err(Error::new(ErrorKind::Invalid, message));
         if self.auth_storage == Some(AuthStorage::Mongo) && self.mongodb_uri.is_none() && !self.demo {
-            return invalid("AUTH_STORAGE is mongo and MONGODB_URI is not set; set it, or AUTH_STORAGE=sqlite");
+            return invalid(
+                "AUTH_STORAGE is mongo and MONGODB_URI is not set; set it, or AUTH_STORAGE=sqlite",
+            );
         }
         if self.storage() == AuthStorage::Mongo && self.keys.is_none() && self.key_file.is_none() {
             return invalid(
@@ -219,7 +221,9 @@ impl Options {
             );
         }
         if self.webhook_url.is_some() && self.webhook_secret.is_none() {
-            return invalid("CENTRALITA_WEBHOOK_URL needs CENTRALITA_WEBHOOK_SECRET, which signs what is posted");
+            return invalid(
+                "CENTRALITA_WEBHOOK_URL needs CENTRALITA_WEBHOOK_SECRET, which signs what is posted",
+            );
         }
         if let Some(url) = &self.webhook_url
             && !(url.starts_with("http://") || url.starts_with("https://"))

@@ -51,7 +51,10 @@ impl Phones {
         let mut link = service.session(session_id).await?.link()?;
         let step = tokio::time::timeout(PATIENCE, link.next()).await.ok().flatten();
         let Some(LinkStep::Qr { code, .. }) = step else {
-            return Err(Error::new(ErrorKind::InvalidState, "no QR code waits to be scanned; start the session"));
+            return Err(Error::new(
+                ErrorKind::InvalidState,
+                "no QR code waits to be scanned; start the session",
+            ));
         };
         // A session that was logged out is linked to the same account again.
         let known = self.stand_in.phones().into_iter().find(|phone| phone.push_name() == session_id);
@@ -150,14 +153,14 @@ async fn talk(app: &crate::app::App, contacts: &[Phone]) {
         for (contact, seen) in contacts.iter().zip(&mut seen) {
             let received = contact.received();
             for message in received.iter().skip(*seen) {
-                say(contact, &message.chat, pick(&ANSWERS)).await;
+                say(contact, &message.chat, phrase(&ANSWERS)).await;
             }
             *seen = received.len();
         }
         let linked = phones.linked();
         if !linked.is_empty() && rand::rng().random_range(0..3) == 0 {
             let (from, to) = (pick(contacts), pick(&linked));
-            say(from, &to.phone_number(), pick(&OPENERS)).await;
+            say(from, &to.phone_number(), phrase(&OPENERS)).await;
         }
     }
 }
@@ -166,6 +169,10 @@ async fn say(from: &Phone, to: &str, text: &str) {
     if let Err(error) = from.send_text(to, text).await {
         tracing::debug!(%error, "a contact of the demo could not write");
     }
+}
+
+fn phrase(of: &[&'static str]) -> &'static str {
+    of[rand::rng().random_range(0..of.len())]
 }
 
 fn pick<T>(of: &[T]) -> &T {

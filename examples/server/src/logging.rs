@@ -8,8 +8,11 @@ use crate::config::{LogFormat, Options};
 /// Starts logging for this process. `Invalid` names a filter that cannot be understood.
 pub(crate) fn start(options: &Options) -> Result<()> {
     let filter = EnvFilter::builder().parse(&options.log).map_err(|error| {
-        Error::new(ErrorKind::Invalid, "CENTRALITA_LOG cannot be understood; write it as info,centralita=debug")
-            .caused_by(error)
+        Error::new(
+            ErrorKind::Invalid,
+            "CENTRALITA_LOG cannot be understood; write it as info,centralita=debug",
+        )
+        .caused_by(error)
     })?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match options.log_format {

@@ -47,8 +47,7 @@ pub(crate) async fn upkeep(app: App) {
 
 /// Counts a request by its route, never by its path.
 pub(crate) fn note_request(method: &str, route: &str, status: u16, took: Duration) {
-    let labels =
-        [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
     metrics::histogram!("centralita_http_request_seconds", &labels).record(took.as_secs_f64());
 }
 
@@ -80,7 +79,10 @@ fn figures(text: &mut String, statistics: &Statistics, running: usize) {
     text.push_str("# HELP centralita_stored_messages Messages counted by the stored sessions\n");
     text.push_str("# TYPE centralita_stored_messages gauge\n");
     push(text, format_args!("centralita_stored_messages{{direction=\"out\"}} {}", statistics.messages_sent));
-    push(text, format_args!("centralita_stored_messages{{direction=\"in\"}} {}", statistics.messages_received));
+    push(
+        text,
+        format_args!("centralita_stored_messages{{direction=\"in\"}} {}", statistics.messages_received),
+    );
     text.push_str("# HELP centralita_stored_chats Chats counted by the stored sessions\n");
     text.push_str("# TYPE centralita_stored_chats gauge\n");
     push(text, format_args!("centralita_stored_chats {}", statistics.total_chats));

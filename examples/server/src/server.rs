@@ -112,8 +112,7 @@ impl Server {
         let router = api::router(&app, socket_layer)?;
         let drain = CancellationToken::new();
         let until = drain.clone().cancelled_owned();
-        let serving =
-            tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(until).into_future());
+        let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(until).into_future());
         let tasks = TaskTracker::new();
         let events = socket::events(&app)?;
         tasks.spawn(socket::publish(app.clone(), io.clone(), events));

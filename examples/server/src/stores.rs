@@ -27,10 +27,9 @@ pub(crate) async fn open(options: &Options) -> Result<(Arc<dyn Store>, Arc<dyn D
 
 /// The address of MongoDB, which must be given.
 pub(crate) fn mongodb_uri(options: &Options) -> Result<&str> {
-    options
-        .mongodb_uri
-        .as_deref()
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, "MONGODB_URI is not set; set it to the database's address"))
+    options.mongodb_uri.as_deref().ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "MONGODB_URI is not set; set it to the database's address")
+    })
 }
 
 /// The master keys.
@@ -38,7 +37,8 @@ pub(crate) fn keys(options: &Options) -> Result<KeyRing> {
     if let Some(keys) = &options.keys {
         return KeyRing::parse(keys);
     }
-    let file = options.key_file.clone().unwrap_or_else(|| options.sqlite_file.with_file_name("centralita.key"));
+    let file =
+        options.key_file.clone().unwrap_or_else(|| options.sqlite_file.with_file_name("centralita.key"));
     let keys = KeyRing::open_or_create(&file)?;
     if keys.was_created() {
         tracing::warn!(

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use centralita::clock::Timestamp;
-use centralita::store::Store;
 use centralita::{Error, ErrorKind, Result};
 use socketioxide::SocketIo;
 
@@ -100,13 +99,7 @@ async fn look_at_sessions(app: &App, cooldown: Duration) -> Result<Vec<AlertChan
 }
 
 fn new_alert(rule: &str, session: String, message: String, now: Timestamp) -> Alert {
-    Alert {
-        rule: rule.to_owned(),
-        session_id: Some(session),
-        message,
-        fired_at: now,
-        resolved_at: None,
-    }
+    Alert { rule: rule.to_owned(), session_id: Some(session), message, fired_at: now, resolved_at: None }
 }
 
 /// Memory is measured where a session runs; the other rules are read from the store by everybody alike.

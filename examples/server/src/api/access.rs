@@ -71,7 +71,8 @@ pub(super) async fn demo_scan(
     _: crate::auth::Permit<crate::auth::Administer>,
     super::extract::SessionInPath(id): super::extract::SessionInPath,
 ) -> Result<axum::http::StatusCode, ApiError> {
-    let phones = app.demo().ok_or_else(|| ApiError::not_found("only with --demo is there a simulated phone"))?;
+    let phones =
+        app.demo().ok_or_else(|| ApiError::not_found("only with --demo is there a simulated phone"))?;
     phones.scan(app.service(), &id).await?;
     Ok(axum::http::StatusCode::NO_CONTENT)
 }

@@ -24,10 +24,7 @@ pub(super) struct AlertsView {
     get, path = "/alerts", tag = "alerts",
     responses((status = 200, body = AlertsView), Problem)
 )]
-pub(super) async fn list(
-    State(app): State<App>,
-    permit: Permit<Read>,
-) -> Result<Json<AlertsView>, ApiError> {
+pub(super) async fn list(State(app): State<App>, permit: Permit<Read>) -> Result<Json<AlertsView>, ApiError> {
     let mut alerts = alerts::list(&app).await?;
     alerts.retain(|alert| match &alert.session_id {
         Some(id) => permit.caller.sees(id),

@@ -95,8 +95,9 @@ pub(super) async fn link(
             LinkView::PairCode { code: code.expose().to_owned(), expires_at }
         }
         Some(LinkStep::PasskeyChallenge { request_options_json }) => LinkView::PasskeyChallenge {
-            request_options: serde_json::from_str(request_options_json.expose())
-                .map_err(|_| ApiError::internal("WhatsApp's passkey challenge is no JSON; link by QR code"))?,
+            request_options: serde_json::from_str(request_options_json.expose()).map_err(|_| {
+                ApiError::internal("WhatsApp's passkey challenge is no JSON; link by QR code")
+            })?,
         },
         Some(LinkStep::PasskeyConfirmation { code, must_compare }) => {
             LinkView::PasskeyConfirmation { code: code.expose().to_owned(), must_compare }
@@ -113,7 +114,9 @@ pub(super) async fn link(
 async fn qr(app: &App, id: &str, wait: &Wait) -> Result<centralita::qr::QrCode, ApiError> {
     match step(app, id, wait).await? {
         Some(LinkStep::Qr { code, .. }) => Ok(code),
-        _ => Err(ApiError::invalid_state("no QR code waits to be scanned; see …/qr for where the link stands")),
+        _ => {
+            Err(ApiError::invalid_state("no QR code waits to be scanned; see …/qr for where the link stands"))
+        }
     }
 }
 

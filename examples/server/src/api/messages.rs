@@ -138,12 +138,7 @@ pub(super) struct SentView {
 
 impl From<SentMessage> for SentView {
     fn from(sent: SentMessage) -> Self {
-        Self {
-            key: sent.key.into(),
-            status: sent.status,
-            timestamp: sent.timestamp,
-            repeated: sent.repeated,
-        }
+        Self { key: sent.key.into(), status: sent.status, timestamp: sent.timestamp, repeated: sent.repeated }
     }
 }
 

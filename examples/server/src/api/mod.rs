@@ -20,8 +20,11 @@ mod monitoring;
 mod openapi;
 mod passage;
 mod probes;
+mod routes;
 mod sessions;
 mod views;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -41,6 +44,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::auth::authenticate;
 use crate::dashboard;
+use routes::Routes;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -50,6 +54,7 @@ pub(crate) fn router(app: &App, socket_io: SocketIoLayer) -> Result<Router> {
     let (open, open_document) = open().split_for_parts();
     let mut document = openapi::document(document);
     document.merge(open_document);
+    let known = Arc::new(Routes::new(document.paths.paths.keys()));
     let router = guarded
         .merge(open)
         .route("/metrics", get(probes::metrics))
@@ -60,7 +65,7 @@ pub(crate) fn router(app: &App, socket_io: SocketIoLayer) -> Result<Router> {
         .merge(dashboard::router())
         .fallback(passage::no_such_path)
         .method_not_allowed_fallback(passage::no_such_method)
-        .layer(from_fn(passage::observe))
+        .layer(from_fn_with_state(known, passage::observe))
         .layer(socket_io)
         .layer(CatchPanicLayer::custom(passage::panicked))
         .layer(from_fn(passage::secure_headers))
@@ -109,9 +114,7 @@ fn guarded(app: &App) -> OpenApiRouter<App> {
         .routes(routes!(alerts::resend));
     #[cfg(feature = "stand-in")]
     let api = api.routes(routes!(access::demo_scan));
-    OpenApiRouter::new()
-        .nest("/api", api)
-        .route_layer(from_fn_with_state(app.clone(), authenticate))
+    OpenApiRouter::new().nest("/api", api).route_layer(from_fn_with_state(app.clone(), authenticate))
 }
 
 /// What takes none.

@@ -1,9 +1,10 @@
 //! What every request passes through: log and metrics, time limit, headers, and answers where there is no handler.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use super::error::ApiError;
+use super::routes::Routes;
 use crate::app::App;
 use crate::{metrics, socket};
 
@@ -22,10 +24,10 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 
                       connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Logs and counts a request; all that is logged on its way names it.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(routes): State<Arc<Routes>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = routes.of(request.uri().path()).to_owned();
     let method = request.method().clone();
     let span = tracing::info_span!(
         "request",
@@ -65,7 +67,8 @@ pub(super) async fn secure_headers(request: Request, next: Next) -> Response {
     let is_private = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let mut set = |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    let mut set =
+        |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(X_FRAME_OPTIONS, "DENY");
     set(REFERRER_POLICY, "no-referrer");

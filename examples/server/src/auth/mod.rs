@@ -3,11 +3,11 @@
 mod guard;
 pub(crate) mod one_time;
 mod scope;
-pub mod token;
+pub(crate) mod token;
 mod verifier;
 
 pub(crate) use guard::{Administer, Caller, Permit, Read, Send, authenticate};
-pub(crate) use scope::{Scope, Scopes};
+pub(crate) use scope::Scope;
 pub(crate) use verifier::Verifier;
 
 #[cfg(test)]

@@ -30,9 +30,9 @@ impl FromStr for Scope {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        [Self::Read, Self::Send, Self::Admin].into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, format!("unknown scope {text:?}; use read, send or admin"))
-        })
+        [Self::Read, Self::Send, Self::Admin].into_iter().find(|scope| scope.as_str() == text).ok_or_else(
+            || Error::new(ErrorKind::Invalid, format!("unknown scope {text:?}; use read, send or admin")),
+        )
     }
 }
 

@@ -55,7 +55,10 @@ async fn parse(uri: &str) -> Result<ClientOptions> {
     ClientOptions::parse(uri).await.map_err(|error| {
         // The cause may repeat the address, password included.
         tracing::debug!(%error, "MONGODB_URI");
-        Error::new(ErrorKind::Invalid, "MONGODB_URI is not an address of MongoDB, or its name does not resolve")
+        Error::new(
+            ErrorKind::Invalid,
+            "MONGODB_URI is not an address of MongoDB, or its name does not resolve",
+        )
     })
 }
 

@@ -107,7 +107,9 @@ impl Documents for SqliteDocuments {
 
 fn refused(error: rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => ErrorKind::Unavailable,
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            ErrorKind::Unavailable
+        }
         _ => ErrorKind::Store,
     };
     Error::new(kind, "the server's own SQLite file did not take a statement").caused_by(error)

@@ -201,7 +201,9 @@ async fn unsubscribe(socket: SocketRef, TryData(request): TryData<Unsubscribe>, 
             socket.leave(request.sessions.iter().map(|id| room(id)).collect::<Vec<_>>());
             json!({})
         }
-        Err(_) => json!({ "error": { "code": "invalid", "message": "unsubscribe takes { sessions: [ids] }" } }),
+        Err(_) => {
+            json!({ "error": { "code": "invalid", "message": "unsubscribe takes { sessions: [ids] }" } })
+        }
     };
     // It may be gone already.
     drop(ack.send(&answer));
@@ -221,7 +223,8 @@ pub(super) fn emit(io: &SocketIo, frame: &Frame) {
         if !allowed {
             continue;
         }
-        if let Err(SendError::Socket(SocketError::InternalChannelFull)) = socket.emit(frame.name, &frame.body) {
+        if let Err(SendError::Socket(SocketError::InternalChannelFull)) = socket.emit(frame.name, &frame.body)
+        {
             tracing::info!("disconnected a Socket.IO client that was too slow");
             metrics::counter!("centralita_socket_io_too_slow").increment(1);
             drop(socket.disconnect());

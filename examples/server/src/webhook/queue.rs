@@ -55,13 +55,15 @@ impl Delivery {
     pub(super) fn of(change: &AlertChange) -> Self {
         let now = now_ms();
         let id = format!("{now:013}-{:016x}", rand::random::<u64>());
-        let body = serde_json::json!({ "id": id, "type": format!("alert.{}", change.state), "alert": change.alert });
+        let body =
+            serde_json::json!({ "id": id, "type": format!("alert.{}", change.state), "alert": change.alert });
         Self { id, body: body.to_string(), attempts: 0, next_attempt_ms: now, last_error: None }
     }
 
     fn text(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a delivery cannot be written as JSON; report it").caused_by(error)
+            Error::new(ErrorKind::Internal, "a delivery cannot be written as JSON; report it")
+                .caused_by(error)
         })
     }
 
@@ -115,8 +117,7 @@ pub(super) async fn again(
 
 /// It was not, too often: kept until somebody sends it again.
 pub(super) async fn bury(documents: &dyn Documents, delivery: &Delivery, error: &str) -> Result<()> {
-    let dead =
-        Delivery { last_error: Some(error.to_owned()), next_attempt_ms: now_ms(), ..delivery.clone() };
+    let dead = Delivery { last_error: Some(error.to_owned()), next_attempt_ms: now_ms(), ..delivery.clone() };
     // Kept before it is removed: a crash in between leaves both, and it is tried once more.
     documents.compare_and_set(DEAD, &delivery.id, None, Some(&dead.text()?)).await?;
     done(documents, delivery).await
