@@ -1,3 +1,8 @@
-//! The reference server.
+//! The reference server. `--help` says what it takes; the library part says how it works.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    centralita_server::cli::main().await
+}

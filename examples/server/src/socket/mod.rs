@@ -1,0 +1,74 @@
+//! Socket.IO: what happens, as it happens, to clients whose token lets them see it.
+//!
+//! A client connects with `auth: { token }`, then emits `subscribe` with `{ sessions: ["ventas"] }` (or `"*"`), and
+//! `since: { ventas: 17 }` with the `epoch` it was told if it comes back. The acknowledgement holds what it missed;
+//! what comes after follows as events, each with its number. A client that is too slow is disconnected: it comes back
+//! and asks for the rest, and no session ever waits for it.
+
+mod clients;
+mod frame;
+mod journal;
+
+use axum::http::Request;
+use centralita::Result;
+use centralita::events::{EventKind, Filter, Subscription, SubscriptionOptions};
+use socketioxide::handler::ConnectHandler as _;
+use socketioxide::layer::SocketIoLayer;
+use socketioxide::{SocketIo, TransportType};
+
+pub(crate) use frame::Frame;
+pub(crate) use journal::Journal;
+
+use crate::app::App;
+use clients::{check_token, connected};
+
+/// Events that wait for this server; it only hands them on.
+const QUEUE: usize = 65_536;
+/// Packets that wait for one client; then it is too slow.
+const CLIENT_BUFFER: usize = 1_024;
+/// The largest packet of a client, in bytes.
+const CLIENT_PAYLOAD: u64 = 64 * 1024;
+
+/// The layer that serves `/socket.io/`, and the handle to emit with.
+pub(crate) fn layer(app: &App) -> Result<(SocketIoLayer, SocketIo)> {
+    let (layer, io) = SocketIo::builder()
+        .with_state(app.clone())
+        .max_buffer_size(CLIENT_BUFFER)
+        .max_payload(CLIENT_PAYLOAD)
+        .transports([TransportType::Websocket, TransportType::Polling])
+        .build_layer();
+    io.ns("/", connected.with(check_token));
+    Ok((layer, io))
+}
+
+/// Whether a request is Socket.IO's, which has time limits of its own.
+pub(crate) fn is_for_socket_io<B>(request: &Request<B>) -> bool {
+    request.uri().path().starts_with("/socket.io")
+}
+
+/// The events of all sessions, from now on.
+pub(crate) fn events(app: &App) -> Result<Subscription> {
+    app.service().subscribe(SubscriptionOptions::from(Filter::all()).capacity(QUEUE))
+}
+
+/// Hands events on until the service ends.
+pub(crate) async fn publish(app: App, io: SocketIo, mut events: Subscription) {
+    loop {
+        match events.next().await {
+            Ok(Some(event)) => {
+                if matches!(event.kind, EventKind::Lagged { .. }) {
+                    tracing::warn!("events were lost between the sessions and Socket.IO; clients are told");
+                    app.journal().restart().await;
+                }
+                if let Some(frame) = Frame::of_event(&event) {
+                    app.journal().publish(&io, frame).await;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "the events of the sessions ended");
+                return;
+            }
+        }
+    }
+}
