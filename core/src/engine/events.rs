@@ -103,6 +103,7 @@ impl EndReason {
             Self::ClientOutdated => "client_outdated",
             Self::Replaced => "replaced",
             Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
             Self::Lost => "lost",
             Self::Refused { .. } => "refused",
         }

@@ -147,32 +147,31 @@ impl WhatsAppServiceBuilder {
         let owner = self.instance_id.unwrap_or_else(|| random_instance_id(&clock));
         let stop = CancellationToken::new();
         let group = Arc::new(GroupCommit::new(Arc::clone(&store), &clock, runtime.tokio()));
-        let context = Arc::new(SessionContext {
-            leases: Arc::new(LeaseKeeper::new(
-                Arc::clone(&group),
-                Arc::clone(&clock),
-                owner,
-                self.options.lease_duration,
-            )),
-            durable: self
-                .options
-                .durable_events
-                .clone()
-                .map(|options| Arc::new(DurableLog::new(Arc::clone(&store), Arc::clone(&clock), options))),
-            manager: SessionManager::grouped(&group, vault.clone(), Arc::clone(&clock)),
-            pacer: Pacer::new(&self.options, Arc::clone(&clock)),
-            version: Mutex::new(None),
-            outboxes: Backlogs::default(),
-            events: Arc::new(EventHub::default()),
-            group,
-            options: self.options,
-            store,
-            vault,
-            clock,
-            runtime,
-            sockets,
-            stop,
-        });
+        let context =
+            Arc::new(SessionContext {
+                leases: Arc::new(LeaseKeeper::new(
+                    Arc::clone(&group),
+                    Arc::clone(&clock),
+                    owner,
+                    self.options.lease_duration,
+                )),
+                durable: self.options.durable_events.clone().map(|options| {
+                    Arc::new(DurableLog::new(Arc::clone(&store), Arc::clone(&clock), options))
+                }),
+                manager: SessionManager::grouped(&group, vault.clone(), Arc::clone(&clock)),
+                pacer: Pacer::new(&self.options, Arc::clone(&clock)),
+                version: Mutex::new(None),
+                outboxes: Backlogs::default(),
+                events: Arc::new(EventHub::default()),
+                group,
+                options: self.options,
+                store,
+                vault,
+                clock,
+                runtime,
+                sockets,
+                stop,
+            });
         Ok(WhatsAppService::run(context))
     }
 }
