@@ -23,7 +23,7 @@ fn commands(store: &Arc<dyn Store>) -> u64 {
 }
 
 /// With the heartbeat of real life: the tests' own would be a command a second.
-async fn service(world: &World) -> WhatsAppService {
+async fn start(world: &World) -> WhatsAppService {
     world.service_with(|options| options.lease_duration = std::time::Duration::from_secs(30)).await
 }
 
@@ -39,6 +39,14 @@ async fn link_many(world: &World, service: &WhatsAppService) -> Vec<(Phone, Link
         linked.push((phone, device));
     }
     linked
+}
+
+/// The first message of each makes the Signal session and the chat.
+async fn greet(world: &World, linked: &[(Phone, LinkedDevice)]) {
+    for (phone, _) in linked {
+        world.contact.send_text(&phone.phone_number(), "hola").await.unwrap();
+    }
+    settle(linked).await;
 }
 
 async fn settle(linked: &[(Phone, LinkedDevice)]) {
@@ -70,12 +78,10 @@ async fn received(service: &WhatsAppService) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_messages_cost_few_commands_and_a_lone_one_three() {
     let world = World::new(StoreKind::Mongo).await;
-    let service = service(&world).await;
+    let service = start(&world).await;
     let store = Arc::clone(service.store());
     let linked = link_many(&world, &service).await;
-    // The first message of each makes the Signal session and the chat.
-    join_all(linked.iter().map(|(phone, _)| world.contact.send_text(&phone.phone_number(), "hola"))).await;
-    settle(&linked).await;
+    greet(&world, &linked).await;
     store.flush_counts().await.unwrap();
 
     let before = commands(&store);
@@ -112,13 +118,12 @@ async fn many_messages_cost_few_commands_and_a_lone_one_three() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restored_sessions_connect_with_few_commands() {
     let world = World::new(StoreKind::Mongo).await;
-    let service = service(&world).await;
+    let service = start(&world).await;
     let linked = link_many(&world, &service).await;
-    join_all(linked.iter().map(|(phone, _)| world.contact.send_text(&phone.phone_number(), "hola"))).await;
-    settle(&linked).await;
+    greet(&world, &linked).await;
     shut_down(service).await;
 
-    let service = service(&world).await;
+    let service = start(&world).await;
     let store = Arc::clone(service.store());
     let before = commands(&store);
     let report = service.restore_all(|_| {}).await.unwrap();
