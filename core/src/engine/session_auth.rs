@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::empty_kinds::EmptyKinds;
 use super::held_rows::{self, DELETIONS_TOGETHER, HeldRows, Known};
 use super::keyspace;
 use crate::clock::{SharedClock, Timestamp};
@@ -46,6 +47,7 @@ pub(crate) struct SessionAuth {
     write_gate: tokio::sync::Mutex<()>,
     read_ahead: Mutex<Option<HashMap<AuthKey, Bytes>>>,
     held: Mutex<HeldRows>,
+    empty: Mutex<EmptyKinds>,
 }
 
 impl std::fmt::Debug for SessionAuth {
@@ -85,6 +87,7 @@ impl SessionAuth {
             write_gate: tokio::sync::Mutex::new(()),
             read_ahead: Mutex::new(Some(ahead)),
             held: Mutex::default(),
+            empty: Mutex::default(),
         }
     }
 
@@ -128,7 +131,9 @@ impl SessionAuth {
 
     /// Lets go of what was read at start.
     pub(crate) fn drop_read_ahead(&self) {
-        *self.ahead() = None;
+        if let Some(ahead) = self.ahead().take() {
+            self.empty().take_stock(ahead.keys());
+        }
     }
 
     /// Reads one value.
@@ -166,6 +171,7 @@ impl SessionAuth {
     async fn get_stored(&self, keys: &[AuthKey]) -> Result<Vec<Option<Zeroizing<Vec<u8>>>>> {
         let sealed = match self.look_ahead(keys) {
             Some(found) => found,
+            None if keys.iter().all(|key| self.empty().has_none(&key.kind)) => vec![None; keys.len()],
             None => self.patiently(|| self.store().get_auth(&self.session, self.tenure, keys)).await?,
         };
         keys.iter()
@@ -187,6 +193,7 @@ impl SessionAuth {
         });
         let entries = match ahead {
             Some(entries) => entries,
+            None if self.empty().has_none(kind) => Vec::new(),
             None => self
                 .patiently(|| self.store().list_auth(&self.session, self.tenure, kind))
                 .await?
@@ -294,6 +301,9 @@ impl SessionAuth {
     /// Deletes stamped values of one kind.
     pub(crate) async fn delete_stamped_before(&self, kind: &str, cutoff_s: i64) -> Result<u64> {
         let _turn = self.write_gate.lock().await;
+        if self.empty().has_none(kind) {
+            return Ok(0);
+        }
         let deleted = self
             .patiently(|| self.store().delete_stamped_before(&self.session, self.tenure, kind, cutoff_s))
             .await?;
@@ -332,7 +342,8 @@ impl SessionAuth {
         whole
     }
 
-    async fn write_in_turn(&self, mut batch: WriteBatch) -> Result<()> {
+    async fn write_in_turn(&self, batch: WriteBatch) -> Result<()> {
+        let mut batch = self.empty().note(batch);
         if batch.is_empty() {
             return Ok(());
         }
@@ -388,6 +399,10 @@ impl SessionAuth {
 
     fn held(&self) -> std::sync::MutexGuard<'_, HeldRows> {
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn empty(&self) -> std::sync::MutexGuard<'_, EmptyKinds> {
+        self.empty.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn ahead(&self) -> std::sync::MutexGuard<'_, Option<HashMap<AuthKey, Bytes>>> {
