@@ -122,7 +122,7 @@ impl<'a> MessageRecords<'a> {
     }
 
     /// The wire form of a body.
-    pub(super) async fn to_send(&self, body: Body, own: &str) -> Result<ToSend> {
+    pub(super) async fn wire_form(&self, body: Body, own: &str) -> Result<ToSend> {
         body.check_author(own)?;
         let now = self.context.clock.now();
         let (outbound, change) = match body {

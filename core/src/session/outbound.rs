@@ -161,7 +161,7 @@ async fn send_now(live: &Arc<LiveSession>, plan: &Plan) -> std::result::Result<S
         sender: live.own_jid(),
         message_id: plan.message_id.clone(),
     };
-    Send { live, engine: &engine, records: MessageRecords::of(live) }.run(plan, key, deadline).await
+    Sending { live, engine: &engine, records: MessageRecords::of(live) }.run(plan, key, deadline).await
 }
 
 /// Waits for what is queued for the same recipient, and takes leave from the limits.
@@ -197,7 +197,7 @@ async fn take_turn(
     }
 }
 
-struct Send<'a> {
+struct Sending<'a> {
     live: &'a LiveSession,
     engine: &'a EngineConnection,
     records: MessageRecords<'a>,
@@ -206,10 +206,10 @@ struct Send<'a> {
 enum Prepared {
     /// An earlier send with the same key has done it.
     Done(SentMessage),
-    ToSend(ToSend),
+    ToSend(Box<ToSend>),
 }
 
-impl Send<'_> {
+impl Sending<'_> {
     async fn run(
         self,
         plan: &Plan,
@@ -224,7 +224,7 @@ impl Send<'_> {
         };
         let ToSend { outbound, change } = match prepared {
             Prepared::Done(sent) => return Ok(sent),
-            Prepared::ToSend(to_send) => to_send,
+            Prepared::ToSend(to_send) => *to_send,
         };
         match deliver(self.live, self.engine, &key, &outbound, Pin::new(&mut deadline)).await {
             Delivered::Accepted => {
@@ -267,7 +267,7 @@ impl Send<'_> {
 
     /// Stores what is a message of its own; an earlier send with the same key decides what is left to do.
     async fn prepare(&self, plan: &Plan, key: &MessageKey) -> Result<Prepared> {
-        let to_send = self.records.to_send(plan.body.clone(), &key.sender).await?;
+        let to_send = Box::new(self.records.wire_form(plan.body.clone(), &key.sender).await?);
         let Some(content) = plan.body.content() else { return Ok(Prepared::ToSend(to_send)) };
         let message = StoredMessage::new(key.clone(), Direction::Out, plan.timestamp, content);
         if !self.records.record(&message).await?

@@ -173,12 +173,13 @@ async fn killed_with_a_queue(kind: StoreKind) {
     let folder = world.place.sqlite_file().parent().unwrap().to_owned();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_outbox_sender"));
     let number = world.contact.phone_number();
+    let each = EACH.to_string();
     let mut received = 0;
     for round in 0..4_u32 {
         // Down at first, so that they queue; then up, and killed somewhere among them.
         world.stand_in.faults().refuse_logins(true);
         let first = (round * EACH).to_string();
-        let arguments = [store.as_str(), &number, &first, &EACH.to_string()];
+        let arguments = [store.as_str(), &number, &first, &each];
         let mut sender =
             programs::Program::start_with(program, &arguments, &folder, &world.stand_in.web_socket_url());
         for n in 0..EACH {

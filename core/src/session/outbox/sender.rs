@@ -294,7 +294,7 @@ impl<'a> Sender<'a> {
             let reason = "the session has been linked to another account since".to_owned();
             return self.end(&entry, &content, OutboxOutcome::Failed, Some(reason), generation).await;
         }
-        let to_send = match self.records().to_send(content.body.clone(), &content.sender).await {
+        let to_send = match self.records().wire_form(content.body.clone(), &content.sender).await {
             Ok(to_send) => to_send,
             Err(error) if error.kind() == ErrorKind::Invalid => {
                 let reason = Some(error.message().to_owned());

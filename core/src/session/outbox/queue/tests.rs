@@ -201,14 +201,14 @@ proptest! {
                                 OutboxOutcome::Expired => prop_assert!(!doubtful && gone.expires_at <= at(ms).now),
                                 OutboxOutcome::Indeterminate => prop_assert!(doubtful && gone.expires_at <= at(ms).now),
                                 OutboxOutcome::Cancelled => prop_assert!(!doubtful),
-                                other => prop_assert!(false, "{other:?} by itself"),
+                                other => return Err(TestCaseError::fail(format!("{other:?} by itself"))),
                             }
                             prop_assert_eq!(ended.insert(id, outcome), None);
                         }
                         Next::Send { message_id } => {
                             let id: u64 = message_id.parse().unwrap();
                             let entry = queue.get_mut(&message_id).unwrap().clone();
-                            let chat = CHATS.iter().position(|known| entry.chat.as_deref() == Some(known)).unwrap();
+                            let chat = CHATS.iter().position(|known| entry.chat.as_deref() == Some(*known)).unwrap();
                             prop_assert!(is_up && ms >= denied_until[3] && ms >= denied_until[chat]);
                             prop_assert!(entry.expires_at > at(ms).now);
                             prop_assert!(id >= last_written[chat], "an earlier one of the same chat after a later one");
