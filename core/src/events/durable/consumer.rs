@@ -173,15 +173,15 @@ impl DurableConsumer {
         let deadline = clock.monotonic().saturating_add(patience);
         loop {
             consumer.check_open()?;
-            let pause = match batch(reader, max).await {
+            let (pause, nothing) = match batch(reader, max).await {
                 Ok(events) if !events.is_empty() => return Ok(events),
-                Ok(_) => reader.until_poll(),
-                Err(error) if is_outage(&error) && clock.monotonic() < deadline => STORE_PAUSE,
+                Ok(events) => (reader.until_poll(), Ok(events)),
+                Err(error) if is_outage(&error) => (STORE_PAUSE, Err(error)),
                 Err(error) => return Err(error),
             };
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() {
-                return Ok(Vec::new());
+                return nothing;
             }
             tokio::select! {
                 () = consumer.inbox.wake.notified() => {}

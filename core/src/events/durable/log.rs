@@ -62,7 +62,12 @@ impl DurableLog {
 
     /// Tells all consumers of this process how far a session's log goes now.
     pub(super) fn announce(&self, session: &str, last: u64) {
-        self.tell(|_| true, |news| drop(news.last.insert(session.to_owned(), last)));
+        self.tell(
+            |_| true,
+            |news| {
+                news.last.insert(session.to_owned(), last);
+            },
+        );
     }
 
     /// Tells one consumer, if it is open in this process, that dead letters are to be replayed.

@@ -98,7 +98,7 @@ impl LogWriter {
             let outcome = self.pass(passing).await;
             for done in waiting {
                 // Whoever waited may have been cut off; then WhatsApp delivers again.
-                drop(done.send(outcome.as_ref().map(|()| ()).map_err(same_error)));
+                drop(done.send(outcome.as_ref().copied().map_err(same_error)));
             }
             for done in flushes {
                 drop(self.hub.send(Item::Flushed(done)));
