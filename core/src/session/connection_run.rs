@@ -73,6 +73,15 @@ impl<'a> ConnectionRun<'a> {
         let permit = live.stop.run_until_cancelled(live.context.connecting.acquire()).await;
         // The semaphore is never closed; `None` is a stop, which the loop below sees at once.
         self.permit = permit.and_then(std::result::Result::ok);
+        // A login of ours would throw the new owner out.
+        let confirmed =
+            until_available(&live.context.clock, &live.stop, |_| {}, || live.confirm_lease()).await;
+        if let Err(error) = confirmed
+            && error.kind() != ErrorKind::Closed
+        {
+            self.connection.abandon().await;
+            return fail(live, self.held, error).await;
+        }
         match self.follow(events).await {
             Ok(Left::Ended(said)) => self.after_end(said, back_off).await,
             Ok(Left::Panicked) => {

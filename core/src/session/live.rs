@@ -13,6 +13,7 @@ use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, EventPump};
+use crate::lease::{HeldLease, owned_elsewhere};
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
 use crate::store::{MessageKey, SessionRecord};
@@ -46,6 +47,7 @@ pub(crate) struct LiveSession {
     /// Whether to wait for the lease of an instance that is alive, ready to take over.
     stands_by: bool,
     goal: Mutex<Goal>,
+    lease: Mutex<Option<HeldLease>>,
     connection: watch::Sender<Option<Arc<EngineConnection>>>,
     connected: watch::Sender<bool>,
     link: watch::Sender<Option<LinkStep>>,
@@ -89,6 +91,7 @@ impl LiveSession {
             ended_uncleanly: record.is_connected,
             stands_by,
             goal: Mutex::new(Goal::Run),
+            lease: Mutex::default(),
             connection: watch::Sender::new(None),
             connected: watch::Sender::new(false),
             link: watch::Sender::new(None),
@@ -259,7 +262,10 @@ impl LiveSession {
     pub(crate) async fn apply_status(&self, event: StatusEvent, update: StatusUpdate) -> Result<()> {
         let manager = &self.context.manager;
         let detail = update.detail.clone();
-        let write = || manager.apply_status(&self.id, event, update.clone());
+        let write = || async {
+            self.confirm_lease().await?;
+            manager.apply_status(&self.id, event, update.clone()).await
+        };
         let written = if self.stop.is_cancelled() {
             tokio::time::timeout(LAST_WRITES, write()).await.unwrap_or_else(|_| {
                 Err(Error::new(
@@ -276,6 +282,23 @@ impl LiveSession {
         self.status.send_replace(record.status);
         self.publish(EventKind::Status { status: record.status, detail });
         Ok(())
+    }
+
+    /// The lease under which the session runs from now on.
+    pub(crate) fn set_lease(&self, held: HeldLease) {
+        *lock(&self.lease) = Some(held);
+    }
+
+    /// `Conflict` if the session is another instance's by now: whoever was paused must neither write its record nor
+    /// connect. Nothing to confirm before it was ours.
+    pub(crate) async fn confirm_lease(&self) -> Result<()> {
+        let held = lock(&self.lease).clone();
+        match held {
+            Some(held) if !self.context.leases.confirm(&held).await? => {
+                Err(owned_elsewhere().of_session(&self.id))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Registers a send before it is written, so that no acknowledgement can come too early.
