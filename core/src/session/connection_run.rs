@@ -83,6 +83,15 @@ impl<'a> ConnectionRun<'a> {
         back_off: &mut BackOff,
     ) -> Next {
         let live = self.live;
+        // A login of ours would throw the new owner out.
+        let confirmed =
+            until_available(&live.context.clock, &live.stop, |_| {}, || live.confirm_lease()).await;
+        if let Err(error) = confirmed
+            && error.kind() != ErrorKind::Closed
+        {
+            self.connection.abandon().await;
+            return fail(live, self.held, error).await;
+        }
         match self.follow(events).await {
             Ok(Left::Ended(said)) => self.after_end(said, back_off).await,
             Ok(Left::Panicked) => {

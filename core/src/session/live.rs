@@ -15,6 +15,7 @@ use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, EventPump, Received};
+use crate::lease::{HeldLease, owned_elsewhere};
 use crate::metrics::SessionSeries;
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
@@ -59,6 +60,7 @@ pub(crate) struct LiveSession {
     ended_uncleanly: bool,
     origin: Origin,
     goal: Mutex<Goal>,
+    lease: Mutex<Option<HeldLease>>,
     connection: watch::Sender<Option<Arc<EngineConnection>>>,
     connected: watch::Sender<bool>,
     link: watch::Sender<Option<LinkStep>>,
@@ -108,6 +110,7 @@ impl LiveSession {
             ended_uncleanly: record.is_connected,
             origin,
             goal: Mutex::new(Goal::Run),
+            lease: Mutex::default(),
             connection: watch::Sender::new(None),
             connected: watch::Sender::new(false),
             link: watch::Sender::new(None),
@@ -295,7 +298,10 @@ impl LiveSession {
     pub(crate) async fn apply_status(&self, event: StatusEvent, update: StatusUpdate) -> Result<()> {
         let manager = &self.context.manager;
         let detail = update.detail.clone();
-        let write = || manager.apply_status(&self.id, event, update.clone());
+        let write = || async {
+            self.confirm_lease().await?;
+            manager.apply_status(&self.id, event, update.clone()).await
+        };
         let written = if self.stop.is_cancelled() {
             tokio::time::timeout(LAST_WRITES, write()).await.unwrap_or_else(|_| {
                 Err(Error::new(
@@ -313,6 +319,23 @@ impl LiveSession {
         self.status.send_replace(record.status);
         self.publish(EventKind::Status { status: record.status, detail });
         Ok(())
+    }
+
+    /// The lease under which the session runs from now on.
+    pub(crate) fn set_lease(&self, held: HeldLease) {
+        *lock(&self.lease) = Some(held);
+    }
+
+    /// `Conflict` if the session is another instance's by now: whoever was paused must neither write its record nor
+    /// connect. Nothing to confirm before it was ours.
+    pub(crate) async fn confirm_lease(&self) -> Result<()> {
+        let held = lock(&self.lease).clone();
+        match held {
+            Some(held) if !self.context.leases.confirm(&held).await? => {
+                Err(owned_elsewhere().of_session(&self.id))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Registers a send before it is written, so that no acknowledgement can come too early.

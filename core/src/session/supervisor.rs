@@ -27,6 +27,7 @@ pub(crate) async fn supervise(live: Arc<LiveSession>) -> Ended {
         Ok(held) => held,
         Err(error) => return refused_start(&live, error).await,
     };
+    live.set_lease(held.clone());
     let outcome = run(&live, &held).await;
     live.set_connected(false);
     live.set_connection(None);

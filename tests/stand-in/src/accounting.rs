@@ -27,6 +27,12 @@ pub struct SentToCompanion {
     pub retries: u32,
     /// A message of the phone to its own device (keys, history): no chat.
     pub is_peer: bool,
+    /// When it arose, ms since 1970.
+    #[serde(default)]
+    pub queued_at_ms: i64,
+    /// When the device first answered it, ms since 1970.
+    #[serde(default)]
+    pub settled_at_ms: Option<i64>,
 }
 
 /// A message by one companion device.
@@ -85,6 +91,35 @@ impl Accounting {
     }
 }
 
+/// Sums of an [`Accounting`], of messages with a chat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Messages for companions.
+    pub to_companions: u64,
+    /// Of them answered.
+    pub settled: u64,
+    /// Messages by companions.
+    pub by_companions: u64,
+    /// Of them acknowledged.
+    pub acked: u64,
+}
+
+impl Accounting {
+    /// The sums.
+    pub fn progress(&self) -> Progress {
+        let mut progress = Progress::default();
+        for sent in self.to_companions.iter().filter(|sent| !sent.is_peer) {
+            progress.to_companions += 1;
+            progress.settled += u64::from(sent.settled);
+        }
+        for sent in &self.by_companions {
+            progress.by_companions += 1;
+            progress.acked += u64::from(sent.acked);
+        }
+        progress
+    }
+}
+
 /// [`Accounting`] with an index.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -110,6 +145,7 @@ impl Ledger {
             self.book.to_companions.push(SentToCompanion {
                 message_id: id.to_owned(),
                 to_device: device.to_owned(),
+                queued_at_ms: crate::clock::now_ms(),
                 ..Default::default()
             });
             self.book.to_companions.len() - 1
@@ -157,8 +193,11 @@ mod tests {
         refused.nacked = Some("500".to_owned());
         ledger.by("a:1@s.whatsapp.net", "x").times_received = 3;
         assert!(ledger.known_to("b", "1").is_none());
+        ledger.to("a:1@s.whatsapp.net", "4").is_peer = true;
         let book = Ledger::restore(ledger.book).book;
-        assert_eq!(book.unsettled("a:1@s.whatsapp.net"), 1);
+        let sums = Progress { to_companions: 3, settled: 2, by_companions: 1, acked: 0 };
+        assert_eq!(book.progress(), sums);
+        assert_eq!(book.unsettled("a:1@s.whatsapp.net"), 2);
         assert_eq!(book.lost_to("a:1@s.whatsapp.net"), 1);
         assert_eq!(book.duplicated_from("a:1@s.whatsapp.net"), 2);
     }

@@ -17,6 +17,7 @@ use crate::error::StandInError;
 use crate::faults::{FailureDetails, Faults, Refuse};
 use crate::phone::{LinkedDevice, Phone, PhoneOptions, ReceivedMessage, SendOptions};
 use crate::state::Inner;
+use crate::traffic::{Traffic, TrafficOptions};
 
 type App = Shared<Arc<Inner>>;
 type Answer = Result<Json<Value>, Failure>;
@@ -65,6 +66,11 @@ pub(crate) fn routes() -> Router<Arc<Inner>> {
         .route("/admin/groups", get(groups).post(add_group))
         .route("/admin/devices", get(devices))
         .route("/admin/accounting", get(accounting))
+        .route("/admin/accounting/progress", get(progress))
+        .route("/admin/arrivals", get(arrivals))
+        .route("/admin/traffic", post(start_traffic))
+        .route("/admin/traffic/{index}", get(traffic))
+        .route("/admin/traffic/{index}/stop", post(stop_traffic))
         .route("/admin/unknown-iqs", get(unknown_iqs))
         .route("/admin/faults/{name}", post(fault))
 }
@@ -217,6 +223,9 @@ struct Wait {
     count: Option<usize>,
     #[serde(default)]
     timeout_ms: u64,
+    /// Only id and text of each message.
+    #[serde(default)]
+    brief: bool,
 }
 
 /// A `Message` has a hundred fields, nearly all of them empty.
@@ -245,6 +254,10 @@ fn message_json(message: &ReceivedMessage) -> Value {
     })
 }
 
+fn brief_json(message: &ReceivedMessage) -> Value {
+    json!({ "id": message.id, "text": message.text })
+}
+
 async fn received(Shared(inner): App, Path(number): Path<String>, Query(wait): Query<Wait>) -> Answer {
     let phone = phone_of(&inner, &number)?;
     let limit = Duration::from_millis(wait.timeout_ms);
@@ -254,7 +267,8 @@ async fn received(Shared(inner): App, Path(number): Path<String>, Query(wait): Q
     if let Some(count) = wait.count {
         phone.wait_for_count(limit, count).await?;
     }
-    let all: Vec<_> = phone.received().iter().map(message_json).collect();
+    let describe: fn(&ReceivedMessage) -> Value = if wait.brief { brief_json } else { message_json };
+    let all: Vec<_> = phone.received().iter().map(describe).collect();
     to_json(all)
 }
 
@@ -328,6 +342,47 @@ async fn devices(Shared(inner): App) -> Answer {
 
 async fn accounting(Shared(inner): App) -> Answer {
     to_json(StandIn::from_inner(&inner).accounting())
+}
+
+async fn progress(Shared(inner): App) -> Answer {
+    to_json(StandIn::from_inner(&inner).progress())
+}
+
+async fn arrivals(Shared(inner): App) -> Answer {
+    to_json(StandIn::from_inner(&inner).arrivals())
+}
+
+async fn start_traffic(Shared(inner): App, bytes: Bytes) -> Answer {
+    let options: TrafficOptions = body(&bytes)?;
+    let traffic = StandIn::from_inner(&inner).start_traffic(&options)?;
+    let mut state = inner.lock();
+    state.traffic.push(traffic);
+    Ok(Json(json!({ "traffic": state.traffic.len() - 1 })))
+}
+
+#[derive(Deserialize)]
+struct Patience {
+    #[serde(default)]
+    timeout_ms: u64,
+}
+
+fn traffic_of(inner: &Inner, index: usize) -> Result<Traffic, Failure> {
+    let found = inner.lock().traffic.get(index).cloned();
+    found.ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("no traffic {index} was started")))
+}
+
+async fn traffic(Shared(inner): App, Path(index): Path<usize>, Query(wait): Query<Patience>) -> Answer {
+    let traffic = traffic_of(&inner, index)?;
+    // Whether it has ended is in the report.
+    let _in_time = tokio::time::timeout(Duration::from_millis(wait.timeout_ms), traffic.ended()).await;
+    to_json(traffic.report())
+}
+
+async fn stop_traffic(Shared(inner): App, Path(index): Path<usize>) -> Answer {
+    let traffic = traffic_of(&inner, index)?;
+    traffic.stop();
+    traffic.ended().await;
+    to_json(traffic.report())
 }
 
 async fn unknown_iqs(Shared(inner): App) -> Answer {

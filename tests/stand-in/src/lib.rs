@@ -25,6 +25,7 @@ mod account;
 mod accounting;
 mod admin;
 mod app_state;
+mod arrivals;
 mod certificate;
 mod clock;
 mod connection;
@@ -54,9 +55,11 @@ mod server;
 mod stand_in;
 mod state;
 mod state_file;
+mod traffic;
 mod usync;
 
-pub use accounting::{Accounting, SentByCompanion, SentToCompanion};
+pub use accounting::{Accounting, Progress, SentByCompanion, SentToCompanion};
+pub use arrivals::Arrivals;
 pub use error::StandInError;
 pub use faults::{FailureDetails, Faults, Refuse};
 pub use history::{HistoryChat, HistoryMessage};
@@ -64,3 +67,4 @@ pub use phone::{
     LinkedDevice, Phone, PhoneOptions, ReceiptKind, ReceivedMessage, ReceivedReceipt, SendOptions,
 };
 pub use stand_in::{StandIn, StandInBuilder, UnknownIq};
+pub use traffic::{Traffic, TrafficOptions, TrafficPair, TrafficReport};

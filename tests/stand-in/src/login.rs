@@ -30,7 +30,10 @@ impl State {
                 };
                 self.log_in(id, key);
             }
-            (None, true) => self.offer_pairing(id),
+            (None, true) => {
+                self.arrivals.unlinked += 1;
+                self.offer_pairing(id);
+            }
             (None, false) => self.refuse(id, 400, &Default::default()),
         }
     }
@@ -52,6 +55,7 @@ impl State {
         }
         if let Some(old) = self.companion(&key).and_then(|companion| companion.connection) {
             tracing::debug!(%key, "a second login replaces the first");
+            self.arrivals.replaced += 1;
             self.detach(old, &key);
             // Without a code, as WhatsApp sends it: Baileys would believe the code and come back.
             self.end_stream(old, &stream_error(None, Some("replaced")));
@@ -82,6 +86,7 @@ impl State {
             .attr("lid", lid)
             .children([bytes("companion_enc_static", vec![0; 32])])
             .build();
+        self.arrivals.logins += 1;
         self.send(id, success);
         tracing::debug!(%key, pattern, "logged in");
         self.ring(&key.account);

@@ -109,7 +109,12 @@ async fn upgrade(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Respons
         return (StatusCode::NOT_FOUND, "no such path; see the README of centralita-stand-in\n")
             .into_response();
     };
-    if inner.lock().faults.http_503.take() {
+    let refused = {
+        let mut state = inner.lock();
+        state.arrivals.socket();
+        state.faults.http_503.take()
+    };
+    if refused {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     socket

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use wacore_binary::Jid;
 
 use crate::account::DeviceKey;
-use crate::accounting::Accounting;
+use crate::accounting::{Accounting, Progress};
+use crate::arrivals::Arrivals;
 use crate::certificate::Certificate;
 use crate::crypto;
 use crate::error::StandInError;
 use crate::faults::Faults;
 use crate::phone::{LinkedDevice, Phone, PhoneOptions, parse_chat};
 use crate::state::{Inner, State};
+use crate::traffic::{Traffic, TrafficOptions};
 use crate::{server, state_file};
 
 /// How to start a [`StandIn`].
@@ -190,6 +192,21 @@ impl StandIn {
     /// What was sent and what became of it, up to now.
     pub fn accounting(&self) -> Accounting {
         self.inner.lock().ledger.book.clone()
+    }
+
+    /// The sums of the accounting, without a copy of it.
+    pub fn progress(&self) -> Progress {
+        self.inner.lock().ledger.book.progress()
+    }
+
+    /// Who came, and when.
+    pub fn arrivals(&self) -> Arrivals {
+        self.inner.lock().arrivals.clone()
+    }
+
+    /// Has phones write to others at a given rate.
+    pub fn start_traffic(&self, options: &TrafficOptions) -> Result<Traffic, StandInError> {
+        Traffic::start(&self.inner, options)
     }
 
     /// Requests that were answered with an empty result because nothing is known of them.

@@ -17,6 +17,7 @@ use waproto::whatsapp as wa;
 
 use crate::account::{Account, Companion, ConnectionId, DeviceKey};
 use crate::accounting::Ledger;
+use crate::arrivals::Arrivals;
 use crate::certificate::Certificate;
 use crate::error::StandInError;
 use crate::faults::{self, FaultState};
@@ -24,6 +25,7 @@ use crate::group::Group;
 use crate::pair_code::CodeRequest;
 use crate::pairing::Pairing;
 use crate::queue::{Class, Phase};
+use crate::traffic::Traffic;
 
 /// Below this many pre-keys a companion is told to upload more.
 pub(crate) const FEW_PRE_KEYS: usize = 5;
@@ -140,6 +142,9 @@ pub(crate) struct State {
     pub(crate) code_requests: Vec<CodeRequest>,
     pub(crate) faults: FaultState,
     pub(crate) ledger: Ledger,
+    pub(crate) arrivals: Arrivals,
+    /// Load that was started over HTTP, by its index.
+    pub(crate) traffic: Vec<Traffic>,
     /// (client, xmlns, child) → times.
     pub(crate) unknown_iqs: HashMap<(String, String, String), u64>,
     /// Messages of the reorder fault.
@@ -337,6 +342,7 @@ impl State {
             && let Some(entry) = self.ledger.known_to(&key.pn_jid().to_string(), id)
         {
             entry.settled = true;
+            entry.settled_at_ms.get_or_insert_with(crate::clock::now_ms);
         }
         self.dirty |= settled;
         self.ring(&key.account);

@@ -83,9 +83,6 @@ impl Inner {
             };
             read_reply(&self.db.run_command(document).await?, offset, &mut written)?;
             offset += length;
-            if ordered && !(written.duplicates.is_empty() && written.refused.is_empty()) {
-                break;
-            }
         }
         Ok(written)
     }
