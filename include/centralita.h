@@ -427,7 +427,7 @@ typedef struct centralita_subscription centralita_subscription;
  * Owned bytes or UTF-8 text. `ptr[len]` is 0, so that text without NUL inside can be used as a C string. Free it with
  * `centralita_buf_free`.
  */
-typedef struct centralita_buf {
+typedef struct {
     /**
      * The first byte; NULL if there is nothing.
      */
@@ -446,7 +446,7 @@ typedef struct centralita_buf {
  * A borrowed string: UTF-8, `len` bytes, no NUL at the end. `{NULL, 0}` stands for "none". Make one with
  * `CENTRALITA_STR("literal")` or `centralita_cstr(pointer)`.
  */
-typedef struct centralita_str {
+typedef struct {
     /**
      * The first byte.
      */
@@ -463,7 +463,7 @@ typedef struct centralita_str {
  * With it a function checks its arguments, starts, and answers `CENTRALITA_OK` at once; its other out-parameters are
  * left alone (pass NULL), and the result is in the operation.
  */
-typedef struct centralita_async {
+typedef struct {
     /**
      * `sizeof(centralita_async)`.
      */
@@ -480,7 +480,7 @@ typedef struct centralita_async {
      * Called once when the operation has ended, whatever its end, on the service's completion thread, one at a time.
      * `op` is borrowed for the time of the call. May be NULL.
      */
-    void (*on_done)(void *user_data, const struct centralita_op *op);
+    void (*on_done)(void *user_data, const centralita_op *op);
     /**
      * Releases `user_data`: called exactly once, after `on_done`, or at once if the call fails. May be NULL.
      */
@@ -488,13 +488,13 @@ typedef struct centralita_async {
     /**
      * Where to put a handle to wait with or to cancel; free it with `centralita_op_free`. May be NULL.
      */
-    struct centralita_op **op;
+    centralita_op **op;
 } centralita_async;
 
 /**
  * How a restore goes on. Start from `CENTRALITA_PROGRESS_INIT`.
  */
-typedef struct centralita_progress {
+typedef struct {
     /**
      * `sizeof(centralita_progress)`.
      */
@@ -510,7 +510,7 @@ typedef struct centralita_progress {
     /**
      * Called for each session: how many there are, how many were looked at, and the one just looked at.
      */
-    void (*on_progress)(void *user_data, uint64_t total, uint64_t done, struct centralita_str session_id);
+    void (*on_progress)(void *user_data, uint64_t total, uint64_t done, centralita_str session_id);
     /**
      * Releases `user_data`: called exactly once, after the last progress, or at once if the call fails. May be NULL.
      */
@@ -520,26 +520,26 @@ typedef struct centralita_progress {
 /**
  * Names a message within a session: `centralita_event_message_key` gives it, replies and the like take it.
  */
-typedef struct centralita_message_key {
+typedef struct {
     /**
      * JID of the chat.
      */
-    struct centralita_str chat_id;
+    centralita_str chat_id;
     /**
      * JID of the author.
      */
-    struct centralita_str sender;
+    centralita_str sender;
     /**
      * WhatsApp's message id.
      */
-    struct centralita_str message_id;
+    centralita_str message_id;
 } centralita_message_key;
 
 /**
  * A message to send. Start from `CENTRALITA_OUTGOING_INIT`, or from `centralita_text` and its siblings at the end of
  * this header.
  */
-typedef struct centralita_outgoing {
+typedef struct {
     /**
      * `sizeof(centralita_outgoing)`.
      */
@@ -551,20 +551,20 @@ typedef struct centralita_outgoing {
     /**
      * A phone number in international form, or the JID of a contact or group.
      */
-    struct centralita_str to;
+    centralita_str to;
     /**
      * Up to 65,536 bytes.
      */
-    struct centralita_str text;
+    centralita_str text;
     /**
      * The message that it is about.
      */
-    struct centralita_message_key target;
+    centralita_message_key target;
     /**
      * Fixes the message's id: a send with the same key in the same session is the same message, however often and from
      * whichever process it is repeated. 1 to 256 bytes; `{NULL, 0}` for none.
      */
-    struct centralita_str idempotency_key;
+    centralita_str idempotency_key;
     /**
      * How long to wait for WhatsApp's acknowledgement, in milliseconds; 0: the service's `send_timeout_ms`.
      */
@@ -578,7 +578,7 @@ typedef struct centralita_outgoing {
  * call every function of this header, `centralita_subscription_free` of their own subscription included, but must not
  * unwind, `longjmp` or end the thread. What waits without end is refused there with `CENTRALITA_WOULD_DEADLOCK`.
  */
-typedef struct centralita_sink {
+typedef struct {
     /**
      * `sizeof(centralita_sink)`.
      */
@@ -602,12 +602,12 @@ typedef struct centralita_sink {
     /**
      * Takes an event, which is valid during the call. NULL: take them with `centralita_subscription_next`.
      */
-    void (*on_event)(void *user_data, const struct centralita_event *event);
+    void (*on_event)(void *user_data, const centralita_event *event);
     /**
      * Called once after the last event if the subscription ended by itself: `error` is NULL if the service was shut
      * down, else why, borrowed. Not called after `centralita_subscription_free`. May be NULL.
      */
-    void (*on_end)(void *user_data, const struct centralita_error *error);
+    void (*on_end)(void *user_data, const centralita_error *error);
     /**
      * Releases `user_data`: called exactly once, after the last call of the others, also if subscribing fails (but
      * not if `struct_size` is wrong: then nothing is known of it, nor when the process ends). May be NULL.
@@ -616,7 +616,7 @@ typedef struct centralita_sink {
     /**
      * Ids of the sessions whose events are wanted; NULL: all.
      */
-    const struct centralita_str *session_ids;
+    const centralita_str *session_ids;
     /**
      * How many; 0: all.
      */
@@ -626,7 +626,7 @@ typedef struct centralita_sink {
 /**
  * Where logs go. Start from `CENTRALITA_LOG_SINK_INIT`.
  */
-typedef struct centralita_log_sink {
+typedef struct {
     /**
      * `sizeof(centralita_log_sink)`.
      */
@@ -644,7 +644,7 @@ typedef struct centralita_log_sink {
      * own, one call at a time; both strings are borrowed for the time of the call. If it is slower than the logs,
      * lines are left out, and a line says how many.
      */
-    void (*on_log)(void *user_data, int32_t level, struct centralita_str target, struct centralita_str message);
+    void (*on_log)(void *user_data, int32_t level, centralita_str target, centralita_str message);
     /**
      * Releases `user_data`: called exactly once, as for `centralita_sink`. May be NULL.
      */
@@ -674,74 +674,74 @@ const char *centralita_version(void);
 /**
  * Frees what a buffer holds and empties it. NULL is fine, twice is fine.
  */
-void centralita_buf_free(struct centralita_buf *buf);
+void centralita_buf_free(centralita_buf *buf);
 
 /**
  * Its status code, `CENTRALITA_OK` if `error` is NULL.
  */
-int32_t centralita_error_code(const struct centralita_error *error);
+int32_t centralita_error_code(const centralita_error *error);
 
 /**
  * The name of its code in snake case, such as `rate_limited`. Borrowed from `error`; empty if NULL.
  */
-struct centralita_str centralita_error_kind(const struct centralita_error *error);
+centralita_str centralita_error_kind(const centralita_error *error);
 
 /**
  * What happened, to what, and what to do: one line for people. Borrowed from `error`; empty if NULL.
  */
-struct centralita_str centralita_error_message(const struct centralita_error *error);
+centralita_str centralita_error_message(const centralita_error *error);
 
 /**
  * The id of the session that it happened to. Borrowed from `error`; `{NULL, 0}` if it concerns none.
  */
-struct centralita_str centralita_error_session(const struct centralita_error *error);
+centralita_str centralita_error_session(const centralita_error *error);
 
 /**
  * The operation that failed, such as `send`. Borrowed from `error`; `{NULL, 0}` if not known.
  */
-struct centralita_str centralita_error_operation(const struct centralita_error *error);
+centralita_str centralita_error_operation(const centralita_error *error);
 
 /**
  * Whether the same call may succeed later with no change by the caller.
  */
-bool centralita_error_is_retryable(const struct centralita_error *error);
+bool centralita_error_is_retryable(const centralita_error *error);
 
 /**
  * Milliseconds to wait before the next try; -1 if that is not known.
  */
-int64_t centralita_error_retry_after_ms(const struct centralita_error *error);
+int64_t centralita_error_retry_after_ms(const centralita_error *error);
 
 /**
  * Frees an error and sets `*error` to NULL. NULL is fine, twice is fine.
  */
-void centralita_error_free(struct centralita_error **error);
+void centralita_error_free(centralita_error **error);
 
 /**
  * Makes a set of options with every default.
  */
-int32_t centralita_config_new(struct centralita_config **out, struct centralita_error **err);
+int32_t centralita_config_new(centralita_config **out, centralita_error **err);
 
 /**
  * Sets an option. `CENTRALITA_INVALID` if there is no such option or the value cannot be read; whether a number is
  * in its range is checked by `centralita_service_open`. `centralita_config_option` lists them all.
  */
-int32_t centralita_config_set(struct centralita_config *config,
-                              struct centralita_str name,
-                              struct centralita_str value,
-                              struct centralita_error **err);
+int32_t centralita_config_set(centralita_config *config,
+                              centralita_str name,
+                              centralita_str value,
+                              centralita_error **err);
 
 /**
  * Tells the name and the meaning of the option number `index`, from 0. `CENTRALITA_END` beyond the last. Both strings
  * are static. Each of `name` and `help` may be NULL.
  */
 int32_t centralita_config_option(size_t index,
-                                 struct centralita_str *name,
-                                 struct centralita_str *help);
+                                 centralita_str *name,
+                                 centralita_str *help);
 
 /**
  * Frees options and sets `*config` to NULL. NULL is fine, twice is fine.
  */
-void centralita_config_free(struct centralita_config **config);
+void centralita_config_free(centralita_config **config);
 
 /**
  * Opens a service: connects to the store, checks the keys, starts the threads. No session is started: see
@@ -753,10 +753,10 @@ void centralita_config_free(struct centralita_config **config);
  * Errors: `CENTRALITA_INVALID` (an option), `CENTRALITA_CRYPTO` (no key), `CENTRALITA_CONFLICT` (the file is open
  * elsewhere), `CENTRALITA_UNAVAILABLE`, `CENTRALITA_STORE`, `CENTRALITA_CORRUPT`.
  */
-int32_t centralita_service_open(struct centralita_str store,
-                                struct centralita_config *config,
-                                struct centralita_service **out,
-                                struct centralita_error **err);
+int32_t centralita_service_open(centralita_str store,
+                                centralita_config *config,
+                                centralita_service **out,
+                                centralita_error **err);
 
 /**
  * Ends the service: stops all sessions within `patience_ms`, releases them, closes the store. What was received is
@@ -766,34 +766,34 @@ int32_t centralita_service_open(struct centralita_str store,
  * `CENTRALITA_TIMEOUT` if some sessions did not end in time: they were cut off, and the service is closed all the same.
  * Blocks, unless `later` is given.
  */
-int32_t centralita_service_shutdown(const struct centralita_service *service,
+int32_t centralita_service_shutdown(const centralita_service *service,
                                     int64_t patience_ms,
-                                    const struct centralita_async *later,
-                                    struct centralita_error **err);
+                                    const centralita_async *later,
+                                    centralita_error **err);
 
 /**
  * Drops this handle and sets `*service` to NULL. Never blocks; allowed in callbacks. The service ends when its last
  * handle is freed and its last operation has ended; without a shutdown before, its sessions are cut off, and other
  * instances wait until their leases have run out. NULL is fine, twice is fine.
  */
-void centralita_service_free(struct centralita_service **service);
+void centralita_service_free(centralita_service **service);
 
 /**
  * The name of this instance in the leases. Borrowed from `service`.
  */
-struct centralita_str centralita_service_instance_id(const struct centralita_service *service);
+centralita_str centralita_service_instance_id(const centralita_service *service);
 
 /**
  * The kind of store, such as `sqlite` or `mongodb`. Static.
  */
-struct centralita_str centralita_service_store_name(const struct centralita_service *service);
+centralita_str centralita_service_store_name(const centralita_service *service);
 
 /**
  * The ids of the sessions that run in this process, connected or not, as a JSON array.
  */
-int32_t centralita_service_running_sessions(const struct centralita_service *service,
-                                            struct centralita_buf *out,
-                                            struct centralita_error **err);
+int32_t centralita_service_running_sessions(const centralita_service *service,
+                                            centralita_buf *out,
+                                            centralita_error **err);
 
 /**
  * Starts every stored session that is active and was linked, the most recently active first. Ends once all are
@@ -803,164 +803,161 @@ int32_t centralita_service_running_sessions(const struct centralita_service *ser
  * Gives JSON `{"started":[ids],"notLinked":[ids],"malformed":[ids]}`. `progress`, `later` and `out` may be NULL. With
  * `progress` and without `later` it must not be called inside a callback.
  */
-int32_t centralita_service_restore(const struct centralita_service *service,
-                                   const struct centralita_progress *progress,
-                                   const struct centralita_async *later,
-                                   struct centralita_buf *out,
-                                   struct centralita_error **err);
+int32_t centralita_service_restore(const centralita_service *service,
+                                   const centralita_progress *progress,
+                                   const centralita_async *later,
+                                   centralita_buf *out,
+                                   centralita_error **err);
 
 /**
  * Waits until an operation has ended and answers as the call would have done that waits. `CENTRALITA_PENDING` if it
  * has not ended within `timeout_ms` (negative: for ever; 0: only looks). Any number of threads may wait. Inside a
  * callback only 0 is allowed.
  */
-int32_t centralita_op_wait(const struct centralita_op *op,
+int32_t centralita_op_wait(const centralita_op *op,
                            int64_t timeout_ms,
-                           struct centralita_error **err);
+                           centralita_error **err);
 
 /**
  * How an operation ended; `CENTRALITA_PENDING` if it has not.
  */
-int32_t centralita_op_status(const struct centralita_op *op);
+int32_t centralita_op_status(const centralita_op *op);
 
 /**
  * Why an operation failed: borrowed from `op`. NULL if it has not failed or not ended.
  */
-const struct centralita_error *centralita_op_error(const struct centralita_op *op);
+const centralita_error *centralita_op_error(const centralita_op *op);
 
 /**
  * The text or JSON that an operation gave: what the call that waits puts into its buffer. Borrowed from `op`.
  * `{NULL, 0}` if there is none or it has not ended.
  */
-struct centralita_str centralita_op_text(const struct centralita_op *op);
+centralita_str centralita_op_text(const centralita_op *op);
 
 /**
  * A new handle on the session that an operation gave. `CENTRALITA_INVALID_STATE` if it gave none or has not ended.
  */
-int32_t centralita_op_session(const struct centralita_op *op,
-                              const struct centralita_service *service,
-                              struct centralita_session **out,
-                              struct centralita_error **err);
+int32_t centralita_op_session(const centralita_op *op,
+                              const centralita_service *service,
+                              centralita_session **out,
+                              centralita_error **err);
 
 /**
  * Asks an operation to end at once. It ends with `CENTRALITA_CANCELLED`, or as it would have if it was quicker.
  * A message that is being sent goes on: WhatsApp may have it already.
  */
-int32_t centralita_op_cancel(const struct centralita_op *op,
-                             struct centralita_error **err);
+int32_t centralita_op_cancel(const centralita_op *op,
+                             centralita_error **err);
 
 /**
  * Frees the handle and sets `*op` to NULL; the operation goes on and its completion still comes. NULL is fine, twice
  * is fine.
  */
-void centralita_op_free(struct centralita_op **op);
+void centralita_op_free(centralita_op **op);
 
 /**
  * Registers a session and starts it. One that exists is started with its credentials; one that runs already is simply
  * given: there is never a second socket. `session_id`: 1 to 128 bytes of letters and digits of any script and
  * `-_.:@+`. `out` may be NULL.
  */
-int32_t centralita_session_create(const struct centralita_service *service,
-                                  struct centralita_str session_id,
-                                  const struct centralita_async *later,
-                                  struct centralita_session **out,
-                                  struct centralita_error **err);
+int32_t centralita_session_create(const centralita_service *service,
+                                  centralita_str session_id,
+                                  const centralita_async *later,
+                                  centralita_session **out,
+                                  centralita_error **err);
 
 /**
  * Starts a stored session. `CENTRALITA_NOT_FOUND` if it was never created; a running one is simply given. `out` may be
  * NULL.
  */
-int32_t centralita_session_start(const struct centralita_service *service,
-                                 struct centralita_str session_id,
-                                 const struct centralita_async *later,
-                                 struct centralita_session **out,
-                                 struct centralita_error **err);
+int32_t centralita_session_start(const centralita_service *service,
+                                 centralita_str session_id,
+                                 const centralita_async *later,
+                                 centralita_session **out,
+                                 centralita_error **err);
 
 /**
  * A handle on a stored session, running or not. `CENTRALITA_NOT_FOUND` if there is none.
  */
-int32_t centralita_session_get(const struct centralita_service *service,
-                               struct centralita_str session_id,
-                               const struct centralita_async *later,
-                               struct centralita_session **out,
-                               struct centralita_error **err);
+int32_t centralita_session_get(const centralita_service *service,
+                               centralita_str session_id,
+                               const centralita_async *later,
+                               centralita_session **out,
+                               centralita_error **err);
 
 /**
  * Its id. Borrowed from `session`.
  */
-struct centralita_str centralita_session_id(const struct centralita_session *session);
+centralita_str centralita_session_id(const centralita_session *session);
 
 /**
  * Its record as stored, as JSON with the fields of the `sessions` collection (`sessionId`, `status`, `isConnected`,
  * `messagesReceived`, …; dates in RFC 3339).
  */
-int32_t centralita_session_record(const struct centralita_session *session,
-                                  const struct centralita_async *later,
-                                  struct centralita_buf *out,
-                                  struct centralita_error **err);
+int32_t centralita_session_record(const centralita_session *session,
+                                  const centralita_async *later,
+                                  centralita_buf *out,
+                                  centralita_error **err);
 
 /**
  * Its status in this process, `CENTRALITA_STATUS_…`. `CENTRALITA_INVALID_STATE` if it does not run here.
  */
-int32_t centralita_session_status(const struct centralita_session *session,
-                                  int32_t *out,
-                                  struct centralita_error **err);
+int32_t centralita_session_status(const centralita_session *session, int32_t *out, centralita_error **err);
 
 /**
  * Whether it is logged in at this moment.
  */
-bool centralita_session_is_connected(const struct centralita_session *session);
+bool centralita_session_is_connected(const centralita_session *session);
 
 /**
  * The codes to link it with, as they come, then one last step: take them with `centralita_link_next`. A session that
  * is linked already ends with `CENTRALITA_LINK_LINKED` once it is connected. `CENTRALITA_INVALID_STATE` if it does not
  * run here.
  */
-int32_t centralita_session_link(const struct centralita_session *session,
-                                struct centralita_link **out,
-                                struct centralita_error **err);
+int32_t centralita_session_link(const centralita_session *session,
+                                centralita_link **out,
+                                centralita_error **err);
 
 /**
  * Asks WhatsApp for a code to type on the phone with this number, instead of the QR code. Gives the eight characters.
  */
-int32_t centralita_session_request_pair_code(const struct centralita_session *session,
-                                             struct centralita_str phone_number,
-                                             const struct centralita_async *later,
-                                             struct centralita_buf *out,
-                                             struct centralita_error **err);
+int32_t centralita_session_request_pair_code(const centralita_session *session,
+                                             centralita_str phone_number,
+                                             const centralita_async *later,
+                                             centralita_buf *out,
+                                             centralita_error **err);
 
 /**
  * Answers a passkey challenge with what the authenticator gave: WebAuthn's assertion as JSON, and the raw id of the
  * credential.
  */
-int32_t centralita_session_answer_passkey(const struct centralita_session *session,
-                                          struct centralita_str assertion_json,
+int32_t centralita_session_answer_passkey(const centralita_session *session,
+                                          centralita_str assertion_json,
                                           const uint8_t *credential_id,
                                           size_t credential_id_len,
-                                          const struct centralita_async *later,
-                                          struct centralita_error **err);
+                                          const centralita_async *later,
+                                          centralita_error **err);
 
 /**
  * Says that the code of the phone and of this device are the same.
  */
-int32_t centralita_session_confirm_passkey(const struct centralita_session *session,
-                                           const struct centralita_async *later,
-                                           struct centralita_error **err);
+int32_t centralita_session_confirm_passkey(const centralita_session *session,
+                                           const centralita_async *later,
+                                           centralita_error **err);
 
 /**
  * Waits until it is connected, `patience_ms` at most (`CENTRALITA_TIMEOUT` then); an end of the session is an error.
  * Inside a callback it must be given `later`.
  */
-int32_t centralita_session_wait_connected(const struct centralita_session *session,
+int32_t centralita_session_wait_connected(const centralita_session *session,
                                           int64_t patience_ms,
-                                          const struct centralita_async *later,
-                                          struct centralita_error **err);
+                                          const centralita_async *later,
+                                          centralita_error **err);
 
 /**
  * Ends a pause between two connections: the next attempt is made now.
  */
-int32_t centralita_session_reconnect_now(const struct centralita_session *session,
-                                         struct centralita_error **err);
+int32_t centralita_session_reconnect_now(const centralita_session *session, centralita_error **err);
 
 /**
  * Sends a message and waits until WhatsApp's server has it. Gives JSON
@@ -970,217 +967,215 @@ int32_t centralita_session_reconnect_now(const struct centralita_session *sessio
  * `CENTRALITA_RATE_LIMITED` if WhatsApp refused, `CENTRALITA_TIMEOUT` if it said nothing in time: then the message may
  * or may not arrive, and sending it again with the same idempotency key makes sure. Allowed in callbacks.
  */
-int32_t centralita_session_send(const struct centralita_session *session,
-                                const struct centralita_outgoing *message,
-                                const struct centralita_async *later,
-                                struct centralita_buf *out,
-                                struct centralita_error **err);
+int32_t centralita_session_send(const centralita_session *session,
+                                const centralita_outgoing *message,
+                                const centralita_async *later,
+                                centralita_buf *out,
+                                centralita_error **err);
 
 /**
  * Tells the author of received messages that they were read, and sets the chat's unread count to 0. All keys must be
  * of one chat and author; at most 10,000.
  */
-int32_t centralita_session_mark_read(const struct centralita_session *session,
-                                     const struct centralita_message_key *keys,
+int32_t centralita_session_mark_read(const centralita_session *session,
+                                     const centralita_message_key *keys,
                                      size_t count,
-                                     const struct centralita_async *later,
-                                     struct centralita_error **err);
+                                     const centralita_async *later,
+                                     centralita_error **err);
 
 /**
  * Shows "typing…" in a chat (`composing` 1), or stops showing it (0). `to`: a phone number or a JID.
  */
-int32_t centralita_session_set_typing(const struct centralita_session *session,
-                                      struct centralita_str to,
+int32_t centralita_session_set_typing(const centralita_session *session,
+                                      centralita_str to,
                                       int32_t composing,
-                                      const struct centralita_async *later,
-                                      struct centralita_error **err);
+                                      const centralita_async *later,
+                                      centralita_error **err);
 
 /**
  * A page of its stored messages, the newest first. `query_json`: `{"chatId":…,"limit":100,"after":…}`, each optional;
  * `{NULL, 0}` for none. Gives `{"items":[…],"next":…,"malformed":[ids]}`; pass `next` as `after` for the rest.
  */
-int32_t centralita_session_messages(const struct centralita_session *session,
-                                    struct centralita_str query_json,
-                                    const struct centralita_async *later,
-                                    struct centralita_buf *out,
-                                    struct centralita_error **err);
+int32_t centralita_session_messages(const centralita_session *session,
+                                    centralita_str query_json,
+                                    const centralita_async *later,
+                                    centralita_buf *out,
+                                    centralita_error **err);
 
 /**
  * A page of its stored chats, the one with the newest message first. `query_json` and what it gives: as in
  * `centralita_session_messages`, without `chatId`.
  */
-int32_t centralita_session_chats(const struct centralita_session *session,
-                                 struct centralita_str query_json,
-                                 const struct centralita_async *later,
-                                 struct centralita_buf *out,
-                                 struct centralita_error **err);
+int32_t centralita_session_chats(const centralita_session *session,
+                                 centralita_str query_json,
+                                 const centralita_async *later,
+                                 centralita_buf *out,
+                                 centralita_error **err);
 
 /**
  * Ends the connection and releases the session; the credentials stay. Effective at once in every state.
  */
-int32_t centralita_session_stop(const struct centralita_session *session,
-                                const struct centralita_async *later,
-                                struct centralita_error **err);
+int32_t centralita_session_stop(const centralita_session *session,
+                                const centralita_async *later,
+                                centralita_error **err);
 
 /**
  * Removes this device from the account and deletes the credentials; record, messages and chats stay.
  * `CENTRALITA_INVALID_STATE` if it does not run: then WhatsApp cannot be told.
  */
-int32_t centralita_session_log_out(const struct centralita_session *session,
-                                   const struct centralita_async *later,
-                                   struct centralita_error **err);
+int32_t centralita_session_log_out(const centralita_session *session,
+                                   const centralita_async *later,
+                                   centralita_error **err);
 
 /**
  * Stops the session and deletes all of it: record, credentials, keys, messages, chats. If it is connected it is logged
  * out first, so that the phone does not list it any more.
  */
-int32_t centralita_session_delete(const struct centralita_session *session,
-                                  const struct centralita_async *later,
-                                  struct centralita_error **err);
+int32_t centralita_session_delete(const centralita_session *session,
+                                  const centralita_async *later,
+                                  centralita_error **err);
 
 /**
  * Frees the handle, not the session, and sets `*session` to NULL. NULL is fine, twice is fine.
  */
-void centralita_session_free(struct centralita_session **session);
+void centralita_session_free(centralita_session **session);
 
 /**
  * Waits for the next step, `timeout_ms` at most (negative: for ever; 0: only looks). Free the step with
  * `centralita_link_step_free`. `CENTRALITA_END` after the last step, `CENTRALITA_TIMEOUT` if none came. Inside a
  * callback only 0 is allowed.
  */
-int32_t centralita_link_next(struct centralita_link *link,
+int32_t centralita_link_next(centralita_link *link,
                              int64_t timeout_ms,
-                             struct centralita_link_step **out,
-                             struct centralita_error **err);
+                             centralita_link_step **out,
+                             centralita_error **err);
 
 /**
  * Frees the handle, not the session, and sets `*link` to NULL. NULL is fine, twice is fine.
  */
-void centralita_link_free(struct centralita_link **link);
+void centralita_link_free(centralita_link **link);
 
 /**
  * `CENTRALITA_LINK_…`; 0 for NULL or for a step that is newer than this header.
  */
-int32_t centralita_link_step_type(const struct centralita_link_step *step);
+int32_t centralita_link_step_type(const centralita_link_step *step);
 
 /**
  * The code or challenge; for `CENTRALITA_LINK_FAILED` what happened. A secret while it is valid. Borrowed from `step`;
  * `{NULL, 0}` if the step has none.
  */
-struct centralita_str centralita_link_step_text(const struct centralita_link_step *step);
+centralita_str centralita_link_step_text(const centralita_link_step *step);
 
 /**
  * When the code stops being valid, in milliseconds since the Unix epoch; -1 if it has no end.
  */
-int64_t centralita_link_step_expires_at_ms(const struct centralita_link_step *step);
+int64_t centralita_link_step_expires_at_ms(const centralita_link_step *step);
 
 /**
  * Whether the phone shows a code to compare with (`CENTRALITA_LINK_PASSKEY_CONFIRMATION`).
  */
-bool centralita_link_step_must_compare(const struct centralita_link_step *step);
+bool centralita_link_step_must_compare(const centralita_link_step *step);
 
 /**
  * Why it did not work (`CENTRALITA_LINK_FAILED`): borrowed from `step`. NULL for every other step.
  */
-const struct centralita_error *centralita_link_step_error(const struct centralita_link_step *step);
+const centralita_error *centralita_link_step_error(const centralita_link_step *step);
 
 /**
  * Frees a step and sets `*step` to NULL. NULL is fine, twice is fine.
  */
-void centralita_link_step_free(struct centralita_link_step **step);
+void centralita_link_step_free(centralita_link_step **step);
 
 /**
  * Draws a text of up to 2,953 bytes as a QR code in the format `CENTRALITA_QR_…`.
  */
-int32_t centralita_qr_render(struct centralita_str text,
+int32_t centralita_qr_render(centralita_str text,
                              int32_t format,
                              uint32_t scale,
-                             struct centralita_buf *out,
-                             struct centralita_error **err);
+                             centralita_buf *out,
+                             centralita_error **err);
 
 /**
  * `CENTRALITA_EVENT_…`; 0 for NULL or for an event that is newer than this header (its JSON has it).
  */
-int32_t centralita_event_type(const struct centralita_event *event);
+int32_t centralita_event_type(const centralita_event *event);
 
 /**
  * Its number: rises by one with each event of the session in this process, from 1. 0 for `CENTRALITA_EVENT_LAGGED`.
  */
-uint64_t centralita_event_seq(const struct centralita_event *event);
+uint64_t centralita_event_seq(const centralita_event *event);
 
 /**
  * The session's id; empty for `CENTRALITA_EVENT_LAGGED`.
  */
-struct centralita_str centralita_event_session_id(const struct centralita_event *event);
+centralita_str centralita_event_session_id(const centralita_event *event);
 
 /**
  * When it was published, in milliseconds since the Unix epoch.
  */
-int64_t centralita_event_at_ms(const struct centralita_event *event);
+int64_t centralita_event_at_ms(const centralita_event *event);
 
 /**
  * The whole event: `{"seq":…,"sessionId":…,"at":…,"type":"message","data":{…}}`. Made when first asked for.
  */
-struct centralita_str centralita_event_json(const struct centralita_event *event);
+centralita_str centralita_event_json(const centralita_event *event);
 
 /**
  * The status now, `CENTRALITA_STATUS_…`; 0 unless it is a `CENTRALITA_EVENT_STATUS`.
  */
-int32_t centralita_event_status(const struct centralita_event *event);
+int32_t centralita_event_status(const centralita_event *event);
 
 /**
  * The text of a QR code or the pair code of a `CENTRALITA_EVENT_CODE`: a secret. `{NULL, 0}` for everything else.
  */
-struct centralita_str centralita_event_code(const struct centralita_event *event);
+centralita_str centralita_event_code(const centralita_event *event);
 
 /**
  * The text of a message, or the caption of a media message; `{NULL, 0}` if it is no message or has none.
  */
-struct centralita_str centralita_event_text(const struct centralita_event *event);
+centralita_str centralita_event_text(const centralita_event *event);
 
 /**
  * The author's name as he gave it; `{NULL, 0}` if it is no message or not known.
  */
-struct centralita_str centralita_event_sender_name(const struct centralita_event *event);
+centralita_str centralita_event_sender_name(const centralita_event *event);
 
 /**
  * Whether the own account wrote the message, from whichever device. False if it is no message.
  */
-bool centralita_event_from_me(const struct centralita_event *event);
+bool centralita_event_from_me(const centralita_event *event);
 
 /**
  * What names the message, to reply, react, edit, revoke or mark it read. Answers `CENTRALITA_END` and an empty key if
  * the event is about no message. The strings are borrowed from `event`.
  */
-int32_t centralita_event_message_key(const struct centralita_event *event,
-                                     struct centralita_message_key *out);
+int32_t centralita_event_message_key(const centralita_event *event,
+                                     centralita_message_key *out);
 
 /**
  * How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED`.
  */
-uint64_t centralita_event_dropped(const struct centralita_event *event);
+uint64_t centralita_event_dropped(const centralita_event *event);
 
 /**
  * Keeps an event beyond the callback that it was given to: a new handle on the same event, to be freed.
  */
-int32_t centralita_event_clone(const struct centralita_event *event,
-                               struct centralita_event **out,
-                               struct centralita_error **err);
+int32_t centralita_event_clone(const centralita_event *event, centralita_event **out, centralita_error **err);
 
 /**
  * Frees an event that was taken or cloned, never one that a callback was given, and sets `*event` to NULL. NULL is
  * fine, twice is fine.
  */
-void centralita_event_free(struct centralita_event **event);
+void centralita_event_free(centralita_event **event);
 
 /**
  * Events from now on. With `sink->on_event` they are pushed to the sink; with `sink` or `sink->on_event` NULL they are
  * taken with `centralita_subscription_next`. The subscription does not keep the service open.
  */
-int32_t centralita_subscribe(const struct centralita_service *service,
-                             const struct centralita_sink *sink,
-                             struct centralita_subscription **out,
-                             struct centralita_error **err);
+int32_t centralita_subscribe(const centralita_service *service,
+                             const centralita_sink *sink,
+                             centralita_subscription **out,
+                             centralita_error **err);
 
 /**
  * Takes the next event; free it with `centralita_event_free`. Waits `timeout_ms` at most (negative: for ever; 0: only
@@ -1189,17 +1184,17 @@ int32_t centralita_subscribe(const struct centralita_service *service,
  * was chosen. One thread at a time (`CENTRALITA_INVALID_STATE`), and not with a sink. Inside a callback only 0 is
  * allowed.
  */
-int32_t centralita_subscription_next(struct centralita_subscription *subscription,
+int32_t centralita_subscription_next(centralita_subscription *subscription,
                                      int64_t timeout_ms,
-                                     struct centralita_event **out,
-                                     struct centralita_error **err);
+                                     centralita_event **out,
+                                     centralita_error **err);
 
 /**
  * Ends a subscription from any thread and wakes whoever waits in `centralita_subscription_next`, which answers
  * `CENTRALITA_END` from then on. Free it once he is back. Never blocks.
  */
-int32_t centralita_subscription_close(const struct centralita_subscription *subscription,
-                                      struct centralita_error **err);
+int32_t centralita_subscription_close(const centralita_subscription *subscription,
+                                      centralita_error **err);
 
 /**
  * Ends a subscription, frees the handle and sets `*subscription` to NULL. It waits for a call of the sink that is
@@ -1209,80 +1204,80 @@ int32_t centralita_subscription_close(const struct centralita_subscription *subs
  * Inside a callback (of any sink) it does not wait: the running call ends, then `drop` is called, and nothing else.
  * NULL is fine, twice is fine.
  */
-void centralita_subscription_free(struct centralita_subscription **subscription);
+void centralita_subscription_free(centralita_subscription **subscription);
 
 /**
  * `createOrUpdateSession`: creates a session (`pending`, active) or changes what is said of it; its status stays. It does
  * not start it. `data_json`: `{"name","phone","userAgent","platform","version"}`, each optional; `{NULL, 0}` for none.
  * Gives the record.
  */
-int32_t centralita_manager_create_or_update_session(const struct centralita_service *service,
-                                                    struct centralita_str session_id,
-                                                    struct centralita_str data_json,
-                                                    const struct centralita_async *later,
-                                                    struct centralita_buf *out,
-                                                    struct centralita_error **err);
+int32_t centralita_manager_create_or_update_session(const centralita_service *service,
+                                                    centralita_str session_id,
+                                                    centralita_str data_json,
+                                                    const centralita_async *later,
+                                                    centralita_buf *out,
+                                                    centralita_error **err);
 
 /**
  * `getSession`: gives the record, its QR code opened. `CENTRALITA_NOT_FOUND` if there is none.
  */
-int32_t centralita_manager_get_session(const struct centralita_service *service,
-                                       struct centralita_str session_id,
-                                       const struct centralita_async *later,
-                                       struct centralita_buf *out,
-                                       struct centralita_error **err);
+int32_t centralita_manager_get_session(const centralita_service *service,
+                                       centralita_str session_id,
+                                       const centralita_async *later,
+                                       centralita_buf *out,
+                                       centralita_error **err);
 
 /**
  * A page of sessions. `query_json`: `{"isActive","isConnected","statuses":[…],"minConnectionAttempts",
  * "lastActivityBefore":date,"sessionIds":[…],"limit":100,"after","mostRecentlyActiveFirst":false}`, each optional;
  * `{NULL, 0}` for all. Gives `{"items":[records],"next":…,"malformed":[ids]}`; pass `next` as `after` for the rest.
  */
-int32_t centralita_manager_list_sessions(const struct centralita_service *service,
-                                         struct centralita_str query_json,
-                                         const struct centralita_async *later,
-                                         struct centralita_buf *out,
-                                         struct centralita_error **err);
+int32_t centralita_manager_list_sessions(const centralita_service *service,
+                                         centralita_str query_json,
+                                         const centralita_async *later,
+                                         centralita_buf *out,
+                                         centralita_error **err);
 
 /**
  * Counts the sessions that `query_json` (as in `centralita_manager_list_sessions`) names. Gives a number.
  */
-int32_t centralita_manager_count_sessions(const struct centralita_service *service,
-                                          struct centralita_str query_json,
-                                          const struct centralita_async *later,
-                                          struct centralita_buf *out,
-                                          struct centralita_error **err);
+int32_t centralita_manager_count_sessions(const centralita_service *service,
+                                          centralita_str query_json,
+                                          const centralita_async *later,
+                                          centralita_buf *out,
+                                          centralita_error **err);
 
 /**
  * `getActiveSessions`: sessions that were not put away. `page_json`: `{"limit":100,"after","mostRecentlyActiveFirst":false}`, each
  * optional; `{NULL, 0}` for the first page. Gives a page as `centralita_manager_list_sessions` does.
  */
-int32_t centralita_manager_get_active_sessions(const struct centralita_service *service,
-                                               struct centralita_str page_json,
-                                               const struct centralita_async *later,
-                                               struct centralita_buf *out,
-                                               struct centralita_error **err);
+int32_t centralita_manager_get_active_sessions(const centralita_service *service,
+                                               centralita_str page_json,
+                                               const centralita_async *later,
+                                               centralita_buf *out,
+                                               centralita_error **err);
 
 /**
  * `getConnectedSessions`: sessions that are logged in. `page_json`: `{"limit":100,"after","mostRecentlyActiveFirst":false}`, each
  * optional; `{NULL, 0}` for the first page. Gives a page as `centralita_manager_list_sessions` does.
  */
-int32_t centralita_manager_get_connected_sessions(const struct centralita_service *service,
-                                                  struct centralita_str page_json,
-                                                  const struct centralita_async *later,
-                                                  struct centralita_buf *out,
-                                                  struct centralita_error **err);
+int32_t centralita_manager_get_connected_sessions(const centralita_service *service,
+                                                  centralita_str page_json,
+                                                  const centralita_async *later,
+                                                  centralita_buf *out,
+                                                  centralita_error **err);
 
 /**
  * `getProblematicSessions`: sessions in status `error` or with at least `min_attempts` failed attempts.
  * `page_json`: `{"limit":100,"after","mostRecentlyActiveFirst":false}`, each
  * optional; `{NULL, 0}` for the first page. Gives a page as `centralita_manager_list_sessions` does.
  */
-int32_t centralita_manager_get_problematic_sessions(const struct centralita_service *service,
+int32_t centralita_manager_get_problematic_sessions(const centralita_service *service,
                                                     uint32_t min_attempts,
-                                                    struct centralita_str page_json,
-                                                    const struct centralita_async *later,
-                                                    struct centralita_buf *out,
-                                                    struct centralita_error **err);
+                                                    centralita_str page_json,
+                                                    const centralita_async *later,
+                                                    centralita_buf *out,
+                                                    centralita_error **err);
 
 /**
  * `updateConnectionStatus`: sets the status that `status` names (`pending`, `qr_ready`, `connected`, …) if the transition
@@ -1290,114 +1285,114 @@ int32_t centralita_manager_get_problematic_sessions(const struct centralita_serv
  * `{"phone","name","platform","version","userAgent","disconnectReason",
  * "statusDetail"}`, each optional. Gives the record.
  */
-int32_t centralita_manager_update_connection_status(const struct centralita_service *service,
-                                                    struct centralita_str session_id,
+int32_t centralita_manager_update_connection_status(const centralita_service *service,
+                                                    centralita_str session_id,
                                                     int32_t is_connected,
-                                                    struct centralita_str status,
-                                                    struct centralita_str metadata_json,
-                                                    const struct centralita_async *later,
-                                                    struct centralita_buf *out,
-                                                    struct centralita_error **err);
+                                                    centralita_str status,
+                                                    centralita_str metadata_json,
+                                                    const centralita_async *later,
+                                                    centralita_buf *out,
+                                                    centralita_error **err);
 
 /**
  * `recordConnectionAttempt`: a failure (`success` 0) counts, a success (1) sets the count to zero. `reason`: `{NULL, 0}` for
  * none. Gives the record.
  */
-int32_t centralita_manager_record_connection_attempt(const struct centralita_service *service,
-                                                     struct centralita_str session_id,
+int32_t centralita_manager_record_connection_attempt(const centralita_service *service,
+                                                     centralita_str session_id,
                                                      int32_t success,
-                                                     struct centralita_str reason,
-                                                     const struct centralita_async *later,
-                                                     struct centralita_buf *out,
-                                                     struct centralita_error **err);
+                                                     centralita_str reason,
+                                                     const centralita_async *later,
+                                                     centralita_buf *out,
+                                                     centralita_error **err);
 
 /**
  * `updateQRCode`: stores a QR code, which makes the session `qr_ready`; `{NULL, 0}` removes it. Gives the record.
  */
-int32_t centralita_manager_update_qr_code(const struct centralita_service *service,
-                                          struct centralita_str session_id,
-                                          struct centralita_str qr_code,
-                                          const struct centralita_async *later,
-                                          struct centralita_buf *out,
-                                          struct centralita_error **err);
+int32_t centralita_manager_update_qr_code(const centralita_service *service,
+                                          centralita_str session_id,
+                                          centralita_str qr_code,
+                                          const centralita_async *later,
+                                          centralita_buf *out,
+                                          centralita_error **err);
 
 /**
  * `incrementMessageCount`: counts one message of `direction` `received` or `sent`. Messages that are stored are counted
  * already: this is for those that are not. Gives the record.
  */
-int32_t centralita_manager_increment_message_count(const struct centralita_service *service,
-                                                   struct centralita_str session_id,
-                                                   struct centralita_str direction,
-                                                   const struct centralita_async *later,
-                                                   struct centralita_buf *out,
-                                                   struct centralita_error **err);
+int32_t centralita_manager_increment_message_count(const centralita_service *service,
+                                                   centralita_str session_id,
+                                                   centralita_str direction,
+                                                   const centralita_async *later,
+                                                   centralita_buf *out,
+                                                   centralita_error **err);
 
 /**
  * `updateChatCount`: counts the stored chats anew and sets `totalChats`. Gives the record.
  */
-int32_t centralita_manager_update_chat_count(const struct centralita_service *service,
-                                             struct centralita_str session_id,
-                                             const struct centralita_async *later,
-                                             struct centralita_buf *out,
-                                             struct centralita_error **err);
+int32_t centralita_manager_update_chat_count(const centralita_service *service,
+                                             centralita_str session_id,
+                                             const centralita_async *later,
+                                             centralita_buf *out,
+                                             centralita_error **err);
 
 /**
  * `updateHealthCheck`: notes a health check and the memory that the session takes, in MB (2^20 bytes). Gives the record.
  */
-int32_t centralita_manager_update_health_check(const struct centralita_service *service,
-                                               struct centralita_str session_id,
+int32_t centralita_manager_update_health_check(const centralita_service *service,
+                                               centralita_str session_id,
                                                double memory_mb,
-                                               const struct centralita_async *later,
-                                               struct centralita_buf *out,
-                                               struct centralita_error **err);
+                                               const centralita_async *later,
+                                               centralita_buf *out,
+                                               centralita_error **err);
 
 /**
  * `markAsInactive`: puts a session away: it is not restored at start, and cleanup removes it in time. Gives the record.
  */
-int32_t centralita_manager_mark_as_inactive(const struct centralita_service *service,
-                                            struct centralita_str session_id,
-                                            struct centralita_str reason,
-                                            const struct centralita_async *later,
-                                            struct centralita_buf *out,
-                                            struct centralita_error **err);
+int32_t centralita_manager_mark_as_inactive(const centralita_service *service,
+                                            centralita_str session_id,
+                                            centralita_str reason,
+                                            const centralita_async *later,
+                                            centralita_buf *out,
+                                            centralita_error **err);
 
 /**
  * `deleteSession`: deletes a session that runs nowhere, with all that is its. Gives `{"auth","messages","chats"}`: how many
  * documents went with it. `CENTRALITA_CONFLICT` if an instance holds it: see `centralita_session_delete`.
  */
-int32_t centralita_manager_delete_session(const struct centralita_service *service,
-                                          struct centralita_str session_id,
-                                          const struct centralita_async *later,
-                                          struct centralita_buf *out,
-                                          struct centralita_error **err);
+int32_t centralita_manager_delete_session(const centralita_service *service,
+                                          centralita_str session_id,
+                                          const centralita_async *later,
+                                          centralita_buf *out,
+                                          centralita_error **err);
 
 /**
  * `cleanupInactiveSessions`: deletes the sessions without activity for `days_inactive` days, or with `dry_run` 1 says which
  * it would. Gives `{"dryRun","removed":[ids],"held":[ids],"failed":[{"sessionId","kind","message"}]}`.
  */
-int32_t centralita_manager_cleanup_inactive_sessions(const struct centralita_service *service,
+int32_t centralita_manager_cleanup_inactive_sessions(const centralita_service *service,
                                                      uint32_t days_inactive,
                                                      int32_t dry_run,
-                                                     const struct centralita_async *later,
-                                                     struct centralita_buf *out,
-                                                     struct centralita_error **err);
+                                                     const centralita_async *later,
+                                                     centralita_buf *out,
+                                                     centralita_error **err);
 
 /**
  * `getStatistics`: gives the figures of the whole system (`totalSessions`, `connectedSessions`, `totalMessages`, …).
  */
-int32_t centralita_manager_get_statistics(const struct centralita_service *service,
-                                          const struct centralita_async *later,
-                                          struct centralita_buf *out,
-                                          struct centralita_error **err);
+int32_t centralita_manager_get_statistics(const centralita_service *service,
+                                          const centralita_async *later,
+                                          centralita_buf *out,
+                                          centralita_error **err);
 
 /**
  * `resetConnectionAttempts`: sets the count of failed attempts to zero. Gives the record.
  */
-int32_t centralita_manager_reset_connection_attempts(const struct centralita_service *service,
-                                                     struct centralita_str session_id,
-                                                     const struct centralita_async *later,
-                                                     struct centralita_buf *out,
-                                                     struct centralita_error **err);
+int32_t centralita_manager_reset_connection_attempts(const centralita_service *service,
+                                                     centralita_str session_id,
+                                                     const centralita_async *later,
+                                                     centralita_buf *out,
+                                                     centralita_error **err);
 
 /**
  * `start`: starts the automatic cleanup and health checks. The first round of each kind comes after its interval.
@@ -1405,56 +1400,56 @@ int32_t centralita_manager_reset_connection_attempts(const struct centralita_ser
  * "disconnectedAlertAfterMs":300000,"problematicMinAttempts":5,"reportLimit":100}`, each optional; `{NULL, 0}` for the
  * defaults, which these are.
  */
-int32_t centralita_cleanup_start(const struct centralita_service *service,
-                                 struct centralita_str options_json,
-                                 struct centralita_cleanup **out,
-                                 struct centralita_error **err);
+int32_t centralita_cleanup_start(const centralita_service *service,
+                                 centralita_str options_json,
+                                 centralita_cleanup **out,
+                                 centralita_error **err);
 
 /**
  * `stop`: ends the rounds and waits for one that is under way.
  */
-int32_t centralita_cleanup_stop(const struct centralita_cleanup *cleanup,
-                                const struct centralita_async *later,
-                                struct centralita_error **err);
+int32_t centralita_cleanup_stop(const centralita_cleanup *cleanup,
+                                const centralita_async *later,
+                                centralita_error **err);
 
 /**
  * Whether the rounds run.
  */
-bool centralita_cleanup_is_running(const struct centralita_cleanup *cleanup);
+bool centralita_cleanup_is_running(const centralita_cleanup *cleanup);
 
 /**
  * `runManualCleanup`: as `centralita_manager_cleanup_inactive_sessions`, now.
  */
-int32_t centralita_cleanup_run_manual_cleanup(const struct centralita_cleanup *cleanup,
+int32_t centralita_cleanup_run_manual_cleanup(const centralita_cleanup *cleanup,
                                               uint32_t days_inactive,
                                               int32_t dry_run,
-                                              const struct centralita_async *later,
-                                              struct centralita_buf *out,
-                                              struct centralita_error **err);
+                                              const centralita_async *later,
+                                              centralita_buf *out,
+                                              centralita_error **err);
 
 /**
  * `getHealthReport`: gives the state of the system at this moment: `statistics`, `problematic`, `disconnected`,
  * `memory` and how the rounds do.
  */
-int32_t centralita_cleanup_get_health_report(const struct centralita_cleanup *cleanup,
-                                             const struct centralita_async *later,
-                                             struct centralita_buf *out,
-                                             struct centralita_error **err);
+int32_t centralita_cleanup_get_health_report(const centralita_cleanup *cleanup,
+                                             const centralita_async *later,
+                                             centralita_buf *out,
+                                             centralita_error **err);
 
 /**
  * `resetProblematicSessions`: sets the count of failed attempts to zero in every session that has at least
  * `min_attempts`. Gives a number: in how many.
  */
-int32_t centralita_cleanup_reset_problematic_sessions(const struct centralita_cleanup *cleanup,
+int32_t centralita_cleanup_reset_problematic_sessions(const centralita_cleanup *cleanup,
                                                       uint32_t min_attempts,
-                                                      const struct centralita_async *later,
-                                                      struct centralita_buf *out,
-                                                      struct centralita_error **err);
+                                                      const centralita_async *later,
+                                                      centralita_buf *out,
+                                                      centralita_error **err);
 
 /**
  * Ends the rounds without waiting, frees the handle and sets `*cleanup` to NULL. NULL is fine, twice is fine.
  */
-void centralita_cleanup_free(struct centralita_cleanup **cleanup);
+void centralita_cleanup_free(centralita_cleanup **cleanup);
 
 /**
  * Sends the logs of this library to a function; a later call replaces it, `sink` NULL ends it. When it returns, no
@@ -1462,14 +1457,17 @@ void centralita_cleanup_free(struct centralita_cleanup **cleanup);
  * sink for the process; without one, nothing is logged anywhere. No line holds a secret or a message text; phone
  * numbers only at `CENTRALITA_LOG_DEBUG` and beyond.
  */
-int32_t centralita_log_set(const struct centralita_log_sink *sink,
-                           struct centralita_error **err);
+int32_t centralita_log_set(const centralita_log_sink *sink,
+                           centralita_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
 
 #endif  /* CENTRALITA_H */
+
+#ifndef CENTRALITA_H_INLINE
+#define CENTRALITA_H_INLINE
 
 /* Initial values. */
 #define CENTRALITA_SINK_INIT \
@@ -1546,3 +1544,5 @@ CENTRALITA_ASSERT(sizeof(centralita_async) == 40, "centralita_async");
 CENTRALITA_ASSERT(sizeof(centralita_progress) == 32, "centralita_progress");
 CENTRALITA_ASSERT(sizeof(centralita_log_sink) == 32, "centralita_log_sink");
 #endif
+
+#endif /* CENTRALITA_H_INLINE */
