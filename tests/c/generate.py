@@ -118,7 +118,6 @@ def argument(name, kind, parameter):
         "centralita_buf": "one_of_two(NULL, &buf)",
         "centralita_str": "one_of_two(NULL, &string)",
         "int32_t": "one_of_two(NULL, &integer)",
-        "uint64_t": "one_of_two(NULL, &counter)",
         "uint8_t": "(const uint8_t *)one_of_two(NULL, bytes)",
     }
     if name == "centralita_event_message_key":
