@@ -138,7 +138,7 @@ int main()
         found = (**event).text() == "hola";
     }
     const auto sent = session.send(wa::Outgoing::text(contact, "ñandú").idempotency_key("order-17").timeout(30s));
-    CHECK(sent.find("\"status\":\"sent\"") != std::string::npos);
+    CHECK(sent.find("\"repeated\":false") != std::string::npos);
     CHECK(session.record().find("\"status\":\"connected\"") != std::string::npos);
     CHECK(session.messages("{\"limit\":2}").find("\"items\":[{") != std::string::npos);
 
