@@ -1,0 +1,3 @@
+module centralita.example/go
+
+go 1.22
