@@ -279,7 +279,10 @@ impl StandInPhone {
                 "disconnected" => device.wait_disconnected(limit).await,
                 "settled" => device.wait_settled(limit).await,
                 _ => {
-                    return Err(Error::new(ErrorKind::Invalid, "wait for connected, disconnected or settled"));
+                    return Err(Error::new(
+                        ErrorKind::Invalid,
+                        "wait for connected, disconnected or settled",
+                    ));
                 }
             };
             waited.map(|()| Done).map_err(|error| failed(&error))
