@@ -30,8 +30,11 @@ from centralita import CentralitaError
 from centralita.sync import Service
 
 if not settings.configured:
-    settings.configure(DEBUG=False, ALLOWED_HOSTS=["127.0.0.1", "localhost", "testserver"], ROOT_URLCONF=__name__,
-                       SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY", "only for this example"))
+    settings.configure(
+        ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+        ROOT_URLCONF=__name__,
+        SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY", "only for this example"),
+    )
 
 _service: Service | None = None
 _starting = threading.Lock()

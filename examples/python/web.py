@@ -1,7 +1,7 @@
 """A web application: sessions linked in the browser, live events, and a webhook-like handler for each message.
 
     pip install fastapi uvicorn
-    uvicorn web:app
+    uvicorn web:app --timeout-graceful-shutdown 5
 
 | request | does |
 | --- | --- |
@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -29,8 +28,15 @@ from pydantic import BaseModel
 import centralita
 from centralita import CentralitaError, Message, Service
 
-STATUS_OF = {"invalid": 422, "not_found": 404, "invalid_state": 409, "conflict": 409, "rate_limited": 429,
-             "timeout": 504, "unavailable": 503}
+STATUS_OF = {
+    "invalid": 422,
+    "not_found": 404,
+    "invalid_state": 409,
+    "conflict": 409,
+    "rate_limited": 429,
+    "timeout": 504,
+    "unavailable": 503,
+}
 
 
 class Outgoing(BaseModel):
@@ -53,10 +59,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with Service(store=os.environ.get("CENTRALITA_STORE", "centralita.db")) as wa:
         wa.on(Message)(on_message)
         app.state.wa = wa
-        app.state.closing = asyncio.Event()
         await wa.restore_all()
         yield
-        app.state.closing.set()
 
 
 app = FastAPI(title="centralita", lifespan=lifespan)
@@ -111,20 +115,11 @@ async def events(request: Request) -> StreamingResponse:
     stream = service(request).events(overflow="drop_oldest")
 
     async def lines() -> AsyncIterator[str]:
-        closing = asyncio.ensure_future(request.app.state.closing.wait())
         async with stream:
             # A first line, so that the client knows that it hears everything from now on.
             yield ": listening\n\n"
-            while not closing.done():
-                event = asyncio.ensure_future(anext(stream))
-                await asyncio.wait((event, closing), return_when=asyncio.FIRST_COMPLETED)
-                if not event.done():
-                    event.cancel()
-                    return
-                try:
-                    yield as_text(event.result())
-                except StopAsyncIteration:
-                    return
+            async for event in stream:
+                yield as_text(event)
 
     return StreamingResponse(lines(), media_type="text/event-stream")
 

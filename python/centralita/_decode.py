@@ -22,12 +22,13 @@ Converter = Callable[[Any], Any]
 
 def decode(kind: type[T], text: str) -> T:
     """A record from a JSON text."""
-    return typing.cast(T, converter(kind)(json.loads(text)))
+    return build(kind, json.loads(text))
 
 
 def build(kind: type[T], data: dict[str, Any]) -> T:
     """A record from JSON that is parsed already."""
-    return typing.cast(T, converter(kind)(data))
+    make: Callable[[Any], T] = converter(typing.cast(Any, kind))
+    return make(data)
 
 
 def camel(name: str) -> str:

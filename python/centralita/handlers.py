@@ -183,10 +183,11 @@ class Handlers:
             raise
         finally:
             self._calls.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, Exception):
-                raise error
-            self._failed(registration, event, error)
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, Exception):
+            self._failed(registration, event, failure)
+        elif failure is not None:
+            raise failure
 
     def _failed(self, registration: Registration, event: Event, error: Exception) -> None:
         _native.count_handler_error()

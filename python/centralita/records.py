@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -270,7 +271,7 @@ class Page(Generic[T]):
 
 def page_of(kind: type[T], text: str) -> Page[T]:
     """A page from JSON."""
-    data = _decode.json.loads(text)
+    data = json.loads(text)
     items = tuple(_decode.build(kind, item) for item in data["items"])
     return Page(items, data["next"], tuple(data["malformed"]))
 

@@ -237,22 +237,15 @@ class Service:
 
         Returns once all are started; they connect a few at a time. ``progress`` is called on the running loop.
         """
-        told = None
-        if progress is not None:
-            tell = progress
 
-            def told(step: tuple[int, int, str]) -> None:
-                tell(RestoreProgress(*step))
+        def tell(step: tuple[int, int, str]) -> None:
+            if progress is not None:
+                progress(RestoreProgress(*step))
 
+        told = None if progress is None else tell
         return _decode.decode(RestoreReport, await call(self.native.restore_all, told))
 
     # Events
-
-    @overload
-    def on(self, /, *types: type[E], session: str | Iterable[str] | None = None) -> Callable[[H], H]: ...
-
-    @overload
-    def on(self, /, *, session: str | Iterable[str] | None = None) -> Callable[[H], H]: ...
 
     def on(
         self, /, *types: type[Event], session: str | Iterable[str] | None = None

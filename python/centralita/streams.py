@@ -57,7 +57,7 @@ class Fetcher:
         """Wakes who waits, on his loop."""
         wake = self._wake
         if wake is not None and not wake.get_loop().is_closed():
-            wake.get_loop().call_soon_threadsafe(lambda: wake.done() or wake.set_result(None))
+            wake.get_loop().call_soon_threadsafe(_answer, wake)
 
     def close(self) -> None:
         """Drops the fetch under way, and with it what it may have taken already."""
@@ -141,3 +141,8 @@ class EventStream(Generic[E]):
     def __del__(self) -> None:
         # A fetch under way holds the subscription open.
         self._fetcher.close()
+
+
+def _answer(wake: asyncio.Future[None]) -> None:
+    if not wake.done():
+        wake.set_result(None)

@@ -27,7 +27,7 @@ from .exceptions import ClosedError, fork_error
 from .handlers import Handler
 from .link import LinkStep, LinkStream
 from .manager import SessionManager as _AioManager
-from .options import CleanupOptions, ServiceOptions
+from .options import CleanupOptions, ServiceOptions, seconds
 from .records import (
     Chat,
     CleanupReport,
@@ -151,7 +151,7 @@ class Events(_Iterated[E]):
         """The next event; ``TimeoutError`` if none comes in that time, ``StopIteration`` after the last."""
 
         async def within() -> tuple[bool, E | None]:
-            return await asyncio.wait_for(self._next(), _aio.seconds(timeout))
+            return await asyncio.wait_for(self._next(), seconds(timeout))
 
         try:
             found, item = self._loop.run(within())
@@ -600,12 +600,6 @@ class Service:
     ) -> RestoreReport:
         """Starts every stored session that is active and was linked. ``progress`` is called in the loop's thread."""
         return self._running().run(self._service.restore_all(progress=progress))
-
-    @overload
-    def on(self, /, *types: type[E], session: str | Iterable[str] | None = None) -> Callable[[H], H]: ...
-
-    @overload
-    def on(self, /, *, session: str | Iterable[str] | None = None) -> Callable[[H], H]: ...
 
     def on(
         self, /, *types: type[Event], session: str | Iterable[str] | None = None

@@ -79,7 +79,7 @@ def test_every_kind_of_event() -> None:
 
 
 def test_records_and_events_are_frozen_and_hide_texts() -> None:
-    kinds = [kind for module in (records, events) for _, kind in inspect.getmembers(module, dataclasses.is_dataclass)]
+    kinds: list[Any] = [kind for module in (records, events) for _, kind in inspect.getmembers(module, dataclasses.is_dataclass)]
     assert len(kinds) > 30
     for kind in kinds:
         assert kind.__dataclass_params__.frozen, kind

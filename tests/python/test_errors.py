@@ -175,7 +175,7 @@ def test_bad_messages(sqlite_world: World) -> None:
             session, _ = await world.link(wa, "ventas")
             untyped: Any = session
             to = world.contact.phone_number
-            for args, options in [
+            bad: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
                 (("", "hola"), {}),
                 (("not a number", "hola"), {}),
                 ((to, ""), {}),
@@ -185,7 +185,8 @@ def test_bad_messages(sqlite_world: World) -> None:
                 ((to, "hola"), {"timeout": 0}),
                 ((to, "hola"), {"timeout": float("inf")}),
                 ((to, 5), {}),
-            ]:
+            ]
+            for args, options in bad:
                 with pytest.raises(ValueError) as refused:
                     await untyped.send(*args, **options)
                 assert isinstance(refused.value, centralita.InvalidError)
@@ -240,7 +241,7 @@ def test_cancelling_a_call_cancels_the_work(sqlite_world: World) -> None:
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            with pytest.raises(TimeoutError):
+            with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(session.wait_connected(timeout=1_000), 0.05)
             with pytest.raises(centralita.OperationTimeoutError):
                 await session.wait_connected(timeout=0.05)

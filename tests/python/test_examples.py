@@ -183,7 +183,7 @@ def test_fastapi_with_server_sent_events(phones: tuple[Phone, Phone], tmp_path: 
     pytest.importorskip("fastapi")
     phone, contact = phones
     port = free_port()
-    serve = f"import uvicorn; uvicorn.run('web:app', host='127.0.0.1', port={port}, log_level='warning')"
+    serve = f"import uvicorn; uvicorn.run('web:app', port={port}, timeout_graceful_shutdown=1)"
     with running(tmp_path, serve) as server:
         client = Client(port)
         client.wait("/sessions")

@@ -48,6 +48,7 @@ def test_ctrl_c_ends_asyncio_run_with_keyboard_interrupt() -> None:
 import asyncio, os, signal, centralita_testing, centralita
 ended = []
 async def main():
+    stand_in = centralita_testing.StandIn()
     async with centralita.Service(store=centralita.MemoryStore(), whatsapp_version=(2, 3000, 1027934701)) as wa:
         await wa.create_session("ventas")
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
