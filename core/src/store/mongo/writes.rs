@@ -41,7 +41,7 @@ impl Written {
 impl Inner {
     /// Runs update statements, unordered, in as few commands as their size allows.
     pub(super) async fn update(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
-        self.write("update", "updates", collection, statements).await
+        self.write("update", "updates", collection, statements, false).await
     }
 
     /// Inserts documents one after the other, up to the first whose key is taken.
@@ -55,7 +55,7 @@ impl Inner {
 
     /// Runs delete statements, unordered.
     pub(super) async fn delete(&self, collection: &str, statements: Vec<Document>) -> Attempt<Written> {
-        self.write("delete", "deletes", collection, statements).await
+        self.write("delete", "deletes", collection, statements, false).await
     }
 
     /// Durable on a majority before it is answered.
@@ -70,6 +70,7 @@ impl Inner {
         field: &str,
         collection: &str,
         statements: Vec<Document>,
+        ordered: bool,
     ) -> Attempt<Written> {
         let mut written = Written::default();
         let mut offset = 0;
@@ -78,10 +79,13 @@ impl Inner {
             let document = doc! {
                 command: collection,
                 field: chunk,
-                "ordered": false,
+                "ordered": ordered,
                 "writeConcern": self.durable(),
             };
             read_reply(&self.db.run_command(document).await?, offset, &mut written)?;
+            if ordered && !(written.duplicates.is_empty() && written.refused.is_empty()) {
+                break;
+            }
             offset += length;
         }
         Ok(written)
