@@ -83,7 +83,9 @@ impl Session {
     pub async fn answer_passkey(&self, assertion_json: Vec<u8>, credential_id: Vec<u8>) -> Result<()> {
         let live = self.live()?;
         if !matches!(live.link_step(), Some(LinkStep::PasskeyChallenge { .. })) {
-            return Err(self.no_such_step("no passkey challenge waits for an answer; see the steps of the link"));
+            return Err(
+                self.no_such_step("no passkey challenge waits for an answer; see the steps of the link")
+            );
         }
         let engine = live.engine()?;
         engine

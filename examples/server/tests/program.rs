@@ -1,5 +1,6 @@
 //! The program as an operator runs it: refused starts, signals under load, a restart.
 #![cfg(feature = "stand-in")]
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod common;
 

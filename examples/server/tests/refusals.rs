@@ -1,5 +1,6 @@
 //! What is refused, for every endpoint that the OpenAPI document names: none can be forgotten.
 #![cfg(feature = "stand-in")]
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod common;
 

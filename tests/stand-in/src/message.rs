@@ -66,12 +66,7 @@ impl State {
         }
     }
 
-    fn acknowledge_message(
-        &mut self,
-        connection: ConnectionId,
-        route: &Route<'_>,
-        error: Option<&str>,
-    ) {
+    fn acknowledge_message(&mut self, connection: ConnectionId, route: &Route<'_>, error: Option<&str>) {
         let Route { sender, stanza: node, id, chat: to, timestamp } = *route;
         if self.faults.lose_acks {
             return;
