@@ -54,8 +54,8 @@ export async function server(socket, more = []) {
   return { url: `http://${address}`, child };
 }
 
-export async function demo() {
-  const child = start("centralita-server", ["--demo", "--port", "0"], {});
+export async function demo(env) {
+  const child = start("centralita-server", ["--demo", "--port", "0"], env);
   child.stderr.resume();
   const link = await line(child.stdout, "the dashboard's link", (text) => text.match(/http:\S+/)?.[0]);
   return { link, child };

@@ -157,11 +157,13 @@ impl WhatsAppService {
     }
 
     /// Removes this device from the account and deletes the credentials; record, messages and chats stay.
+    /// `NotFound` if there is no such session, `InvalidState` if it does not run here.
     pub async fn log_out_session(&self, session_id: &str) -> Result<()> {
         const OP: &str = "log_out_session";
         if self.live(session_id).is_some_and(|live| !live.has_ended()) {
             return self.end(session_id, Goal::LogOut).await.map_err(|error| error.during(OP));
         }
+        self.record(session_id).await.map_err(|error| error.during(OP))?;
         Err(Error::new(
             ErrorKind::InvalidState,
             "only a running session can tell WhatsApp that it leaves; start it, or delete it and remove the device on the phone",

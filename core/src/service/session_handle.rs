@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::handle::WhatsAppService;
 use crate::engine::jid::chat_id;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::link::LinkStream;
+use crate::session::link::{LinkStep, LinkStream};
 use crate::session::live::LiveSession;
 use crate::session::outbound::{self, Outgoing, SentMessage};
 use crate::session::status::Status;
@@ -81,19 +81,33 @@ impl Session {
     }
 
     /// Answers a passkey challenge with what the authenticator gave: WebAuthn's assertion as JSON, and the raw id of
-    /// the credential.
+    /// the credential. `InvalidState` if no challenge waits.
     pub async fn answer_passkey(&self, assertion_json: Vec<u8>, credential_id: Vec<u8>) -> Result<()> {
-        let engine = self.live()?.engine()?;
+        let live = self.live()?;
+        if !matches!(live.link_step(), Some(LinkStep::PasskeyChallenge { .. })) {
+            return Err(
+                self.no_such_step("no passkey challenge waits for an answer; see the steps of the link")
+            );
+        }
+        let engine = live.engine()?;
         engine
             .answer_passkey(assertion_json, credential_id)
             .await
             .map_err(|error| error.of_session(&self.id).during("answer_passkey"))
     }
 
-    /// Says that the code of the phone and of this device are the same.
+    /// Says that the code of the phone and of this device are the same. `InvalidState` if there is none to compare.
     pub async fn confirm_passkey(&self) -> Result<()> {
-        let engine = self.live()?.engine()?;
+        let live = self.live()?;
+        if !matches!(live.link_step(), Some(LinkStep::PasskeyConfirmation { .. })) {
+            return Err(self.no_such_step("no passkey code waits to be confirmed; see the steps of the link"));
+        }
+        let engine = live.engine()?;
         engine.confirm_passkey().await.map_err(|error| error.of_session(&self.id).during("confirm_passkey"))
+    }
+
+    fn no_such_step(&self, message: &'static str) -> Error {
+        Error::new(ErrorKind::InvalidState, message).of_session(&self.id)
     }
 
     /// Waits until it is connected; an end of the session is an error.

@@ -153,6 +153,11 @@ impl LiveSession {
         self.link.send_replace(Some(step));
     }
 
+    /// Where the link stands, if one was begun.
+    pub(crate) fn link_step(&self) -> Option<LinkStep> {
+        self.link.borrow().clone()
+    }
+
     pub(crate) fn goal(&self) -> Goal {
         *lock(&self.goal)
     }

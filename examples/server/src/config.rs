@@ -150,6 +150,9 @@ pub struct Options {
     /// Seconds after the start at which cleanup and health checks begin
     #[arg(long, env = "CENTRALITA_CLEANUP_AFTER_S", default_value_t = 5)]
     pub cleanup_after_s: u64,
+    /// Seconds between two health checks of the running sessions
+    #[arg(long, env = "CENTRALITA_HEALTH_CHECK_S", default_value_t = 300)]
+    pub health_check_s: u64,
     /// Days without activity after which a session is removed
     #[arg(long, env = "CENTRALITA_INACTIVE_DAYS", default_value_t = 30)]
     pub inactive_days: u32,
@@ -235,6 +238,7 @@ impl Options {
             (self.body_limit_bytes as u64, "CENTRALITA_BODY_LIMIT_BYTES must be at least 1"),
             (self.request_timeout_s, "CENTRALITA_REQUEST_TIMEOUT_S must be at least 1"),
             (self.shutdown_s, "CENTRALITA_SHUTDOWN_S must be at least 1"),
+            (self.health_check_s, "CENTRALITA_HEALTH_CHECK_S must be at least 1"),
             (self.inactive_days.into(), "CENTRALITA_INACTIVE_DAYS must be at least 1"),
             (self.webhook_attempts.into(), "CENTRALITA_WEBHOOK_ATTEMPTS must be at least 1"),
             (self.webhook_backoff_s, "CENTRALITA_WEBHOOK_BACKOFF_S must be at least 1"),

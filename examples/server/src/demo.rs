@@ -32,11 +32,13 @@ const ANSWERS: [&str; 5] = [
     "Perfect. See you then.",
     "And the price?",
     "Let me think about it and I will tell you.",
-    "👍",
+    "Sounds good!",
 ];
 /// The simulated server takes any version; asking WhatsApp for its present one would leave this machine.
 const SIMULATED_VERSION: (u32, u32, u32) = (2, 3000, 1_027_934_701);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Whoever tries it does not wait five minutes for a figure.
+const DEMO_HEALTH_CHECK_S: u64 = 5;
 const TOKEN_HOURS: u64 = 12;
 
 /// The simulated server as the API uses it.
@@ -86,6 +88,8 @@ pub(crate) async fn serve(
     options.sqlite_file = folder.path().join("demo.db");
     options.key_file = None;
     options.restore_after_s = 0;
+    options.cleanup_after_s = 0;
+    options.health_check_s = DEMO_HEALTH_CHECK_S;
     options.jwt_secret.get_or_insert_with(random_text);
     let admin = Mint {
         scope: vec!["admin".to_owned()],

@@ -91,6 +91,7 @@ impl Server {
             Arc::new(service.clone()),
             CleanupOptions {
                 inactive_days: options.inactive_days,
+                health_check_interval: Duration::from_secs(options.health_check_s),
                 disconnected_alert_after: Duration::from_secs(options.alert_disconnected_s),
                 problematic_min_attempts: options.alert_attempts,
                 ..CleanupOptions::default()
@@ -108,8 +109,8 @@ impl Server {
             service,
             options,
         });
-        let (socket_layer, io) = socket::layer(&app)?;
-        let router = api::router(&app, socket_layer)?;
+        let (socket_io, io) = socket::router(&app);
+        let router = api::router(&app, socket_io)?;
         let drain = CancellationToken::new();
         let until = drain.clone().cancelled_owned();
         let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(until).into_future());

@@ -1,5 +1,6 @@
 //! Alerts fire once, resolve once, and reach the webhook's receiver signed; what it does not take is kept.
 #![cfg(feature = "stand-in")]
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Every endpoint over real HTTP, on SQLite and on MongoDB, with a simulated phone and contact.
 #![cfg(feature = "stand-in")]
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod common;
 

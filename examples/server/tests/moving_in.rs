@@ -1,5 +1,6 @@
 //! Started on a database that the seed's Node system filled: its sessions are there, and keep their names.
 #![cfg(feature = "stand-in")]
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod common;
 

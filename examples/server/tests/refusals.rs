@@ -1,8 +1,10 @@
 //! What is refused, for every endpoint that the OpenAPI document names: none can be forgotten.
 #![cfg(feature = "stand-in")]
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod common;
 
+use centralita_server::Server;
 use common::{Api, StoreKind, World, token};
 use reqwest::header::{ALLOW, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
@@ -48,7 +50,7 @@ fn body_for(method: &Method, path: &str) -> Option<Value> {
     if *method == Method::POST { body(path) } else { None }
 }
 
-async fn world() -> (World, centralita_server::Server, Api) {
+async fn world() -> (World, Server, Api) {
     let world = World::new(StoreKind::Sqlite).await;
     let (server, api) = world.server(&["--body-limit-bytes", "1000"]).await;
     for id in ["theirs", "mine"] {
@@ -75,7 +77,7 @@ async fn without_a_valid_token_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_scope_nothing_and_without_the_session_nothing() {
     let (_world, server, api) = world().await;
-    let nothing = api.with_token(Some(token(&["other"], &[])));
+    let nothing = api.with_token(Some(token(&[], &[])));
     let reader = api.with_token(Some(token(&["read"], &[])));
     let sender = api.with_token(Some(token(&["send"], &[])));
     let tenant = api.with_token(Some(token(&["admin"], &["mine"])));
@@ -175,7 +177,11 @@ async fn malformed_and_oversized_bodies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_token_does_not_take_the_rate_of_another() {
     let world = World::new(StoreKind::Sqlite).await;
-    let (server, api) = world.server(&["--rate-limit-per-s", "1", "--rate-limit-burst", "3"]).await;
+    let mut options = world.options(&["--rate-limit-burst", "3"]);
+    options.rate_limit_per_s = 1;
+    let service_options = world.service_options(&options);
+    let server = Server::start_with(options, service_options).await.unwrap();
+    let api = Api::new(format!("http://{}", server.address()), token(&["admin"], &[]));
     for _ in 0..3 {
         api.get("/api/sessions").await.expect(StatusCode::OK).await;
     }

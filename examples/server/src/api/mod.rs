@@ -33,7 +33,6 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use centralita::{Error, ErrorKind, Result};
-use socketioxide::layer::SocketIoLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -49,7 +48,7 @@ use routes::Routes;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Everything that is served.
-pub(crate) fn router(app: &App, socket_io: SocketIoLayer) -> Result<Router> {
+pub(crate) fn router(app: &App, socket_io: Router) -> Result<Router> {
     let (guarded, document) = guarded(app).split_for_parts();
     let (open, open_document) = open().split_for_parts();
     let mut document = openapi::document(document);
@@ -63,10 +62,10 @@ pub(crate) fn router(app: &App, socket_io: SocketIoLayer) -> Result<Router> {
         .with_state(app.clone())
         .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", document))
         .merge(dashboard::router())
+        .merge(socket_io)
         .fallback(passage::no_such_path)
         .method_not_allowed_fallback(passage::no_such_method)
         .layer(from_fn_with_state(known, passage::observe))
-        .layer(socket_io)
         .layer(CatchPanicLayer::custom(passage::panicked))
         .layer(from_fn(passage::secure_headers))
         .layer(cors(&app.options().cors_origins)?)

@@ -124,8 +124,10 @@ pub(super) async fn details(
 ) -> Result<Json<SessionDetails>, ApiError> {
     let record = app.manager().get_session(&id).await?;
     let running = app.service().running_sessions().binary_search(&id).is_ok();
+    let connected_now = app.service().session(&id).await?.is_connected();
     let memory_now = app.service().memory_bytes(&id).await.map(to_mb);
-    Ok(Json(SessionDetails { session: SessionView::of(record, &permit.caller), running, memory_now }))
+    let session = SessionView::of(record, &permit.caller);
+    Ok(Json(SessionDetails { session, running, connected_now, memory_now }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

@@ -63,8 +63,8 @@ pub(super) async fn limit_time(State(app): State<App>, request: Request, next: N
 }
 
 pub(super) async fn secure_headers(request: Request, next: Next) -> Response {
-    let is_socket_io = socket::is_for_socket_io(&request);
-    let is_private = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
+    let path = request.uri().path();
+    let is_private = path.starts_with("/api/") || path.starts_with(socket::PATH) || path == "/metrics";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     let mut set =
@@ -73,7 +73,7 @@ pub(super) async fn secure_headers(request: Request, next: Next) -> Response {
     set(X_FRAME_OPTIONS, "DENY");
     set(REFERRER_POLICY, "no-referrer");
     set(CONTENT_SECURITY_POLICY, POLICY);
-    if is_private || is_socket_io {
+    if is_private {
         set(CACHE_CONTROL, "no-store");
     }
     response

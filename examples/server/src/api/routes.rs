@@ -1,7 +1,7 @@
 //! The route that a path belongs to: a label that does not grow with the sessions.
 
 /// Paths that the OpenAPI document does not name.
-const BESIDE: &[&str] = &["/", "/metrics"];
+const BESIDE: &[&str] = &["/", "/metrics", "/socket.io/"];
 /// Whatever is no route.
 const OTHER: &str = "other";
 

@@ -108,6 +108,9 @@ pub(crate) struct SessionDetails {
     pub(super) session: SessionView,
     /// Whether it runs in this process.
     pub(super) running: bool,
+    /// Whether it is logged in in this process at this moment. `isConnected` is what is stored: after a crash it lags
+    /// until the session is restored.
+    pub(super) connected_now: bool,
     /// MB (2^20 bytes) that it takes at this moment, if it runs here.
     pub(super) memory_now: Option<f64>,
 }

@@ -73,7 +73,8 @@ async fn end_with_token(io: SocketIo, id: Sid, expires_at_s: u64, connection: Ca
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_secs(expires_at_s).saturating_sub(now);
     if connection.run_until_cancelled(tokio::time::sleep(left)).await.is_some()
-        && let Some(socket) = io.get_socket(id)
+        && let Some(clients) = io.of("/")
+        && let Some(socket) = clients.get_socket(id)
     {
         // It may be gone already.
         drop(socket.disconnect());
@@ -211,9 +212,11 @@ async fn unsubscribe(socket: SocketRef, TryData(request): TryData<Unsubscribe>, 
 
 /// Emits to everybody who subscribed and may see it. Never waits: who is too slow is disconnected.
 pub(super) fn emit(io: &SocketIo, frame: &Frame) {
+    // There is none any more once the server ends.
+    let Some(clients) = io.of("/") else { return };
     let sockets = match &frame.session_id {
-        Some(id) => io.within([EVERYTHING.to_owned(), room(id)]).sockets(),
-        None => io.within(EVERYTHING).sockets(),
+        Some(id) => clients.within([EVERYTHING.to_owned(), room(id)]).sockets(),
+        None => clients.within(EVERYTHING).sockets(),
     };
     for socket in sockets {
         let allowed = socket.extensions.get::<Caller>().is_some_and(|caller| {

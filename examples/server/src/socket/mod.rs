@@ -9,11 +9,10 @@ mod clients;
 mod frame;
 mod journal;
 
-use axum::http::Request;
+use axum::Router;
 use centralita::Result;
 use centralita::events::{EventKind, Filter, Subscription, SubscriptionOptions};
 use socketioxide::handler::ConnectHandler as _;
-use socketioxide::layer::SocketIoLayer;
 use socketioxide::{SocketIo, TransportType};
 
 pub(crate) use frame::Frame;
@@ -29,21 +28,20 @@ const CLIENT_BUFFER: usize = 1_024;
 /// The largest packet of a client, in bytes.
 const CLIENT_PAYLOAD: u64 = 64 * 1024;
 
-/// The layer that serves `/socket.io/`, and the handle to emit with.
-pub(crate) fn layer(app: &App) -> Result<(SocketIoLayer, SocketIo)> {
-    let (layer, io) = SocketIo::builder()
+/// Where clients of Socket.IO look for it.
+pub(crate) const PATH: &str = "/socket.io/";
+
+/// The route of Socket.IO, and the handle to emit with. A route and not a layer: axum would make one for each route,
+/// and each would know its own clients only.
+pub(crate) fn router(app: &App) -> (Router, SocketIo) {
+    let (service, io) = SocketIo::builder()
         .with_state(app.clone())
         .max_buffer_size(CLIENT_BUFFER)
         .max_payload(CLIENT_PAYLOAD)
         .transports([TransportType::Websocket, TransportType::Polling])
-        .build_layer();
+        .build_svc();
     io.ns("/", connected.with(check_token));
-    Ok((layer, io))
-}
-
-/// Whether a request is Socket.IO's, which has time limits of its own.
-pub(crate) fn is_for_socket_io<B>(request: &Request<B>) -> bool {
-    request.uri().path().starts_with("/socket.io")
+    (Router::new().route_service(PATH, service), io)
 }
 
 /// The events of all sessions, from now on.
