@@ -113,8 +113,9 @@ pub trait EventLog: Send + Sync {
     /// Appends events to a session's log, in order, under the numbers after its last. Durable on `Ok`. Returns the
     /// number of each: one whose `key` is logged already, by whoever it was, keeps the number that it has.
     ///
-    /// `after` is the last number that the caller knows of. One session has one owner; should another append all the
-    /// same, numbers stay unique and nobody's events are lost. After an error, call it again with the same events.
+    /// `after` is the last number that the caller knows of. One session has one owner; should another have appended
+    /// meanwhile all the same, numbers stay unique and nobody's events are lost. Only the number after `after` must not
+    /// have been trimmed since. After an error, call it again with the same events.
     async fn append_events(&self, session: &str, after: u64, events: &[NewEvent]) -> Result<Vec<u64>>;
 
     /// Reads the events of these ranges that are there: in order within a session. No session is named twice.
