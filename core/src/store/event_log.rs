@@ -133,6 +133,12 @@ pub trait EventLog: Send + Sync {
 
     /// Deletes a session's events, every consumer's position in it and their dead letters. Returns how many events.
     async fn delete_events(&self, session: &str) -> Result<u64>;
+
+    /// A number that rises with every change of the log and of what is to be replayed, so that nobody asks for what is
+    /// new while nothing is. `None` if the store cannot know, because other processes write, too.
+    fn event_revision(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Consumers of the log: their positions and what they could not handle.

@@ -23,6 +23,7 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -43,6 +44,8 @@ pub struct SqliteStore {
     readers: Option<Readers>,
     writer: Writer,
     clock: SharedClock,
+    /// See [`EventLog::event_revision`](super::EventLog::event_revision): one process has the file.
+    event_revision: AtomicU64,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -79,6 +82,7 @@ impl SqliteStore {
             readers: Some(readers),
             writer: Writer::start(conn, Some(lock))?,
             clock: options.clock.clone(),
+            event_revision: AtomicU64::new(0),
         })
     }
 
@@ -96,7 +100,12 @@ impl SqliteStore {
     /// As [`open_in_memory`](Self::open_in_memory).
     pub fn open_in_memory_with(options: SqliteOptions) -> Result<Self> {
         let conn = connection::open_in_memory(&options)?;
-        Ok(Self { readers: None, writer: Writer::start(conn, None)?, clock: options.clock.clone() })
+        Ok(Self {
+            readers: None,
+            writer: Writer::start(conn, None)?,
+            clock: options.clock.clone(),
+            event_revision: AtomicU64::new(0),
+        })
     }
 
     /// Runs `work` in the next transaction and answers once it is durable. It may run twice.
