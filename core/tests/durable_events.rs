@@ -409,7 +409,7 @@ async fn one_process_at_a_time_has_a_consumer_open() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
     assert_eq!(other.delete_consumer("crm").await.unwrap_err().kind(), ErrorKind::Conflict);
-    let events = first.next_batch(10, PATIENCE).await.unwrap();
+    let events = first.next_batch(2, PATIENCE).await.unwrap();
     first.ack(&events[1]).await.unwrap();
 
     let mut standing_by = options();

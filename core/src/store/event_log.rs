@@ -113,8 +113,9 @@ pub trait EventLog: Send + Sync {
     /// Appends events to a session's log, in order, under the numbers after its last. Durable on `Ok`. Returns the
     /// number of each: one whose `key` is logged already, by whoever it was, keeps the number that it has.
     ///
-    /// `after` is the last number that the caller knows of. One session has one owner; should another append all the
-    /// same, numbers stay unique and nobody's events are lost. After an error, call it again with the same events.
+    /// `after` is the last number that the caller knows of. One session has one owner; should another have appended
+    /// meanwhile all the same, numbers stay unique and nobody's events are lost. Only the number after `after` must not
+    /// have been trimmed since. After an error, call it again with the same events.
     async fn append_events(&self, session: &str, after: u64, events: &[NewEvent]) -> Result<Vec<u64>>;
 
     /// Reads the events of these ranges that are there: in order within a session. No session is named twice.
@@ -132,6 +133,12 @@ pub trait EventLog: Send + Sync {
 
     /// Deletes a session's events, every consumer's position in it and their dead letters. Returns how many events.
     async fn delete_events(&self, session: &str) -> Result<u64>;
+
+    /// A number that rises with every change of the log and of what is to be replayed, so that nobody asks for what is
+    /// new while nothing is. `None` if the store cannot know, because other processes write, too.
+    fn event_revision(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Consumers of the log: their positions and what they could not handle.

@@ -24,6 +24,8 @@ pub(super) struct Reader {
     pub(super) positions: Positions,
     poll_interval: Duration,
     polled_at: Option<Duration>,
+    /// The store's revision at that time.
+    revision: Option<u64>,
     /// Dead letters to be handled once more, and those that are being handled.
     replays: VecDeque<DeadLetterRecord>,
     replaying: HashSet<(String, u64)>,
@@ -46,6 +48,7 @@ impl Reader {
             positions: Positions::new(stored),
             poll_interval,
             polled_at: None,
+            revision: None,
             replays: VecDeque::new(),
             replaying: HashSet::new(),
             begun_anew: HashSet::new(),
@@ -69,6 +72,12 @@ impl Reader {
                 self.begun_anew.insert(session);
             }
         }
+        // Taken before anything is read: what comes meanwhile makes it rise.
+        let revision = self.log.store.event_revision();
+        let is_same = self.polled_at.is_some() && revision.is_some() && revision == self.revision;
+        if is_same && self.until_poll().is_zero() {
+            self.polled_at = Some(self.log.clock.monotonic());
+        }
         if self.until_poll().is_zero() {
             let marks = self.log.store.last_events(None).await?;
             for mark in &marks {
@@ -80,6 +89,7 @@ impl Reader {
             self.begun_anew.extend(self.positions.retain(|session| there.contains(session)));
             self.learn_replays().await?;
             self.polled_at = Some(self.log.clock.monotonic());
+            self.revision = revision;
         }
         if !self.begun_anew.is_empty() {
             // What was acknowledged in a log that is gone says nothing about the new one.

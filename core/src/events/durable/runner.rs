@@ -89,7 +89,10 @@ where
         acknowledged: BTreeMap::new(),
         flush: None,
     };
+    let clock = &consumer.log.clock;
     let mut outcome = Ok(());
+    // When to look for events next; at once if a session has become idle or there is news.
+    let mut next_look = clock.monotonic();
     loop {
         if let Err(error) = consumer.check_open()
             && !stop.is_cancelled()
@@ -99,23 +102,22 @@ where
             }
             stop.cancel();
         }
-        let stopping = stop.is_cancelled();
-        let pause = match stopping {
-            true => None,
-            false => match run.start_jobs(reader).await {
-                Ok(pause) => Some(pause),
+        if !stop.is_cancelled() && next_look <= clock.monotonic() {
+            match run.start_jobs(reader).await {
+                Ok(pause) => next_look = clock.monotonic() + pause,
                 // The handlers at work may end, and what they did is written down.
                 Err(error) => {
                     outcome = Err(error);
                     stop.cancel();
-                    continue;
                 }
-            },
-        };
+            }
+        }
+        let stopping = stop.is_cancelled();
         run.start_flush();
         if stopping && run.jobs.is_empty() && run.flush.is_none() {
             break;
         }
+        let pause = next_look.saturating_sub(clock.monotonic());
         let lately: OptionFuture<_> = run.flush.as_mut().into();
         tokio::select! {
             biased;
@@ -124,16 +126,22 @@ where
                     run.acknowledge(reader, position);
                 }
                 run.job_ended(reader, ended)?;
+                next_look = clock.monotonic();
             }
-            Some(position) = finished.recv() => run.acknowledge(reader, position),
+            Some(position) = finished.recv() => {
+                run.acknowledge(reader, position);
+                while let Ok(position) = finished.try_recv() {
+                    run.acknowledge(reader, position);
+                }
+            }
             Some(flushed) = lately => {
                 run.flush = None;
                 flushed?;
             }
             () = stop.cancelled(), if !stopping => {}
             () = consumer.lost(), if !stopping => {}
-            () = consumer.inbox.wake.notified(), if !stopping => {}
-            () = consumer.log.clock.sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            () = consumer.inbox.wake.notified(), if !stopping => next_look = clock.monotonic(),
+            () = clock.sleep(pause), if !stopping => {}
         }
     }
     outcome

@@ -3,6 +3,7 @@
 //! What has queued up while the store was at work goes in with the next call: one command, however many events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -20,6 +21,9 @@ use crate::store::rules::same_error;
 
 /// Events that one call to the store takes at most.
 const AT_ONCE: usize = 256;
+/// How long the last number is taken for granted. A process that was paused for longer may have been robbed of its
+/// session, and the numbers after its last may be given and cut off by now.
+const TRUSTED: Duration = Duration::from_secs(10);
 
 /// What a session has for the log.
 #[derive(Debug)]
@@ -56,8 +60,8 @@ pub(crate) struct LogWriter {
     pub(crate) hub: mpsc::UnboundedSender<Item>,
     pub(crate) inbound: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
-    /// The last number in the log; `None` until it was read.
-    last: Option<u64>,
+    /// The last number in the log, and when that was so; `None` until it was read.
+    last: Option<(u64, Duration)>,
 }
 
 impl LogWriter {
@@ -121,7 +125,7 @@ impl LogWriter {
             }
         };
         // Above what was there before, and rising: a number that does not rise is that of an earlier delivery.
-        let before = self.last.unwrap_or(0);
+        let before = self.last.map_or(0, |(last, _)| last);
         let mut newest = before;
         for Passing { kind, at, key, received, holds_permit } in passing {
             let number = if key.is_some() { numbers.next().copied() } else { None };
@@ -139,7 +143,7 @@ impl LogWriter {
             }
         }
         if newest > before {
-            self.last = Some(newest);
+            self.last = Some((newest, self.log.clock.monotonic()));
             self.log.announce(&self.session_id, newest);
         }
         logged.map(drop)
@@ -153,12 +157,13 @@ impl LogWriter {
             .map(|(Passing { kind, at, .. }, key)| Ok(NewEvent { key, at: *at, payload: encode(kind)? }))
             .collect::<Result<_>>()?;
         let session = self.session_id.as_str();
+        let now = clock.monotonic();
         let last = match self.last {
-            Some(last) => last,
-            None => {
+            Some((last, at)) if now.saturating_sub(at) < TRUSTED => last,
+            _ => {
                 let marks = persist(clock, &self.stop, || store.last_events(Some(session))).await?;
                 let last = marks.first().map_or(0, |mark| mark.seq);
-                self.last = Some(last);
+                self.last = Some((last, now));
                 last
             }
         };
@@ -181,8 +186,6 @@ pub(super) fn decode(payload: serde_json::Value) -> EventKind {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::SystemClock;
     use crate::events::durable::DurableEventOptions;

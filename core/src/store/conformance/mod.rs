@@ -203,6 +203,7 @@ macro_rules! store_conformance {
                     trimming_keeps_the_newest_of_the_number
                     trimming_by_age_makes_no_hole
                     deleting_takes_all_of_one_session_and_nothing_else
+                    a_change_makes_the_revision_rise
                     random_calls_agree_with_a_model
                 }
                 consumers {

@@ -132,6 +132,7 @@ impl ConsumerStore for MemoryStore {
                 letter.replay = true;
             }
         }
+        self.events_changed();
         Ok(chosen.len() as u64)
     }
 

@@ -1,6 +1,7 @@
 //! The event log in memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -48,6 +49,7 @@ impl EventLog for MemoryStore {
         if events.is_empty() {
             return Ok(Vec::new());
         }
+        self.events_changed();
         let log = data.events.entry(session.to_owned()).or_default();
         Ok(events.iter().map(|event| log.append(event)).collect())
     }
@@ -86,6 +88,7 @@ impl EventLog for MemoryStore {
         let young = log.events.iter().find(|(_, event)| event.at >= expired).map_or(*last, |(seq, _)| *seq);
         let counted = (last + 1).saturating_sub(keep);
         let before = young.max(counted).min(*last);
+        self.events_changed();
         Ok(log.cut(before))
     }
 
@@ -96,6 +99,18 @@ impl EventLog for MemoryStore {
             consumer.positions.remove(session);
             consumer.dead_letters.retain(|(of, _), _| of != session);
         }
+        self.events_changed();
         Ok(gone)
+    }
+
+    fn event_revision(&self) -> Option<u64> {
+        Some(self.event_revision.load(Ordering::Acquire))
+    }
+}
+
+impl MemoryStore {
+    /// Under the lock: who sees the new revision finds what was written.
+    pub(super) fn events_changed(&self) {
+        self.event_revision.fetch_add(1, Ordering::Release);
     }
 }

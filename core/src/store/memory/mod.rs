@@ -11,6 +11,7 @@ mod sessions;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ pub struct MemoryStore {
     clock: SharedClock,
     gate: Gate,
     data: Mutex<Data>,
+    event_revision: AtomicU64,
 }
 
 /// The collections, by session id; consumers by name.
@@ -54,7 +56,7 @@ impl MemoryStore {
 
     /// An empty store on `clock`.
     pub fn with_clock(clock: SharedClock) -> Self {
-        Self { clock, gate: Gate::default(), data: Mutex::default() }
+        Self { clock, gate: Gate::default(), data: Mutex::default(), event_revision: AtomicU64::new(0) }
     }
 
     /// While `true`, every call answers `Unavailable` and changes nothing.

@@ -153,7 +153,7 @@ impl SqliteStore {
             DeadLetterChoice::All => None,
             DeadLetterChoice::One { session, seq } => Some((session.to_owned(), to_sql(seq))),
         };
-        self.write(op, move |conn| {
+        let change = self.write(op, move |conn| {
             let changed = match &one {
                 None => conn.execute(&format!("{change} WHERE consumer = ?1"), [&consumer]).db()?,
                 Some((session, seq)) => {
@@ -162,8 +162,10 @@ impl SqliteStore {
                 }
             };
             Ok(changed as u64)
-        })
-        .await
+        });
+        let changed = change.await;
+        self.events_changed();
+        changed
     }
 }
 

@@ -1,5 +1,7 @@
 //! The event log.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -13,7 +15,9 @@ use crate::store::event_log::{EventLog, EventMark, EventRange, EventRecord, NewE
 impl EventLog for SqliteStore {
     async fn append_events(&self, session: &str, _after: u64, events: &[NewEvent]) -> Result<Vec<u64>> {
         let (session, events) = (session.to_owned(), events.to_vec());
-        self.write("append_events", move |conn| append(conn, &session, &events)).await
+        let numbers = self.write("append_events", move |conn| append(conn, &session, &events)).await;
+        self.events_changed();
+        numbers
     }
 
     async fn read_events(&self, ranges: &[EventRange]) -> Result<Vec<EventRecord>> {
@@ -40,18 +44,33 @@ impl EventLog for SqliteStore {
 
     async fn trim_events(&self, session: &str, keep: u64, expired: Timestamp) -> Result<u64> {
         let session = session.to_owned();
-        self.write("trim_events", move |conn| trim(conn, &session, keep, expired)).await
+        let gone = self.write("trim_events", move |conn| trim(conn, &session, keep, expired)).await;
+        self.events_changed();
+        gone
     }
 
     async fn delete_events(&self, session: &str) -> Result<u64> {
         let session = session.to_owned();
-        self.write("delete_events", move |conn| {
+        let deleted = self.write("delete_events", move |conn| {
             let gone = conn.execute("DELETE FROM events WHERE sessionId = ?1", [&session]).db()?;
             conn.execute("DELETE FROM positions WHERE sessionId = ?1", [&session]).db()?;
             conn.execute("DELETE FROM deadletters WHERE sessionId = ?1", [&session]).db()?;
             Ok(gone as u64)
-        })
-        .await
+        });
+        let gone = deleted.await;
+        self.events_changed();
+        gone
+    }
+
+    fn event_revision(&self) -> Option<u64> {
+        Some(self.event_revision.load(Ordering::Acquire))
+    }
+}
+
+impl SqliteStore {
+    /// After the write: who sees the new revision finds what was written. Also after an error, which may have come late.
+    pub(super) fn events_changed(&self) {
+        self.event_revision.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -25,6 +25,7 @@ mod writer;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -47,6 +48,8 @@ pub struct SqliteStore {
     writer: Writer,
     clock: SharedClock,
     arrivals: Arc<Arrivals>,
+    /// See [`EventLog::event_revision`](super::EventLog::event_revision): one process has the file.
+    event_revision: AtomicU64,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -84,6 +87,7 @@ impl SqliteStore {
             writer: Writer::start(conn, Some(lock))?,
             clock: options.clock.clone(),
             arrivals: Arc::default(),
+            event_revision: AtomicU64::new(0),
         })
     }
 
@@ -106,6 +110,7 @@ impl SqliteStore {
             writer: Writer::start(conn, None)?,
             clock: options.clock.clone(),
             arrivals: Arc::default(),
+            event_revision: AtomicU64::new(0),
         })
     }
 
