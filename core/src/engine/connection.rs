@@ -119,6 +119,11 @@ impl EngineConnection {
         self.client.pn().is_some()
     }
 
+    /// The generation of the lease under which it runs.
+    pub(crate) fn generation(&self) -> u64 {
+        self.auth.tenure().generation
+    }
+
     /// Who is logged in, as far as the device knows.
     pub(crate) fn identity(&self) -> Identity {
         let jid = self.client.pn();

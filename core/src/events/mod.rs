@@ -9,6 +9,7 @@ mod subscription;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::session::OutboxOutcome;
 use crate::session::status::Status;
 use crate::store::{MessageKey, StatusDetail, StoredMessage};
 
@@ -50,6 +51,18 @@ pub enum EventKind {
     Message(Box<StoredMessage>),
     /// A stored message changed: its status rose, it was edited or taken back.
     MessageChanged(Box<StoredMessage>),
+    /// A message that waited in the outbox has come to its end. It is out of the outbox; the stored message shows
+    /// the same as its status.
+    OutboxEnded {
+        /// WhatsApp's message id.
+        message_id: String,
+        /// What names the message; `None` if the entry could not be decrypted any more.
+        key: Option<MessageKey>,
+        /// How it ended.
+        outcome: OutboxOutcome,
+        /// Why, if it was not sent for a reason beyond its outcome.
+        reason: Option<String>,
+    },
     /// A contact types in a chat, or stopped.
     Typing {
         /// JID of the chat.
@@ -135,6 +148,7 @@ impl EventKind {
     pub fn message_key(&self) -> Option<&MessageKey> {
         match self {
             Self::Message(message) | Self::MessageChanged(message) => Some(&message.key),
+            Self::OutboxEnded { key, .. } => key.as_ref(),
             _ => None,
         }
     }

@@ -15,6 +15,7 @@ use crate::events::EventHub;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
+use crate::session::outbox::Backlogs;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
 use crate::vault::{KeyProvider, KeyRing, Vault};
@@ -151,6 +152,7 @@ impl WhatsAppServiceBuilder {
             manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
             connecting: Semaphore::new(self.options.connect_concurrency),
             version: OnceCell::new(),
+            outboxes: Backlogs::default(),
             events: Arc::new(EventHub::default()),
             options: self.options,
             store,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::builder::{HEARTBEAT_PATIENCE, WhatsAppServiceBuilder};
+use super::outbox_watch;
 use super::restore::{self, RestoreProgress, RestoreReport};
 use super::session_handle::Session;
 use crate::cleanup::{CleanupOptions, CleanupService, MemoryProbe};
@@ -63,6 +64,7 @@ impl WhatsAppService {
         let stop = inner.heartbeat_stop.clone();
         let runtime = context.runtime.tokio().clone();
         inner.tasks.spawn_on(async move { context.leases.beat(stop).await }, &runtime);
+        inner.tasks.spawn_on(outbox_watch::watch(Arc::downgrade(&inner)), &runtime);
         Self { inner }
     }
 
@@ -242,6 +244,10 @@ impl WhatsAppService {
         }
     }
 
+    pub(super) fn context(&self) -> &Arc<SessionContext> {
+        &self.inner.context
+    }
+
     fn open(&self) -> Result<()> {
         if self.inner.context.stop.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the service was shut down; build a new one"));
@@ -268,7 +274,7 @@ impl WhatsAppService {
     }
 
     pub(super) fn live(&self, session_id: &str) -> Option<Arc<LiveSession>> {
-        self.live_map().get(session_id).cloned()
+        self.inner.live(session_id)
     }
 
     fn forget(&self, ended: &Arc<LiveSession>) {
@@ -279,7 +285,17 @@ impl WhatsAppService {
     }
 
     fn live_map(&self) -> MutexGuard<'_, HashMap<String, Arc<LiveSession>>> {
-        self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.live_map()
+    }
+}
+
+impl Inner {
+    pub(super) fn live(&self, session_id: &str) -> Option<Arc<LiveSession>> {
+        self.live_map().get(session_id).cloned()
+    }
+
+    fn live_map(&self) -> MutexGuard<'_, HashMap<String, Arc<LiveSession>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

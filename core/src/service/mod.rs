@@ -3,6 +3,7 @@
 mod builder;
 mod handle;
 pub mod options;
+mod outbox_watch;
 mod restore;
 mod session_handle;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::{OutboxOptions, RateLimits};
 
 /// Which chats of the phone's history are stored at linking: the seed's `PRELOAD_CHATS_TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -65,6 +66,10 @@ pub struct ServiceOptions {
     pub stable_after: Duration,
     /// The shortest pause after WhatsApp said "too many" (429) or that another client took over. Default 2 min.
     pub penalty_min: Duration,
+    /// How fast each session may send. Default: as fast as WhatsApp lets it.
+    pub rate_limits: RateLimits,
+    /// Bounds of each session's outbox.
+    pub outbox: OutboxOptions,
     /// How many sessions connect at the same time in a restore. Default 32.
     pub connect_concurrency: usize,
     /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only. Default:
@@ -90,6 +95,8 @@ impl Default for ServiceOptions {
             reconnect_max: Duration::from_secs(300),
             stable_after: Duration::from_secs(60),
             penalty_min: Duration::from_secs(120),
+            rate_limits: RateLimits::default(),
+            outbox: OutboxOptions::default(),
             connect_concurrency: 32,
             #[cfg(feature = "stand-in")]
             stand_in_url: std::env::var("CENTRALITA_STAND_IN_URL").ok(),
@@ -126,6 +133,8 @@ impl ServiceOptions {
         if !(5..=65_535).contains(&self.pre_key_count) {
             return Err(Error::new(ErrorKind::Invalid, "option pre_key_count must be between 5 and 65535"));
         }
+        self.rate_limits.validate()?;
+        self.outbox.validate()?;
         if self.connect_concurrency == 0 {
             return Err(Error::new(ErrorKind::Invalid, "option connect_concurrency must be at least 1"));
         }

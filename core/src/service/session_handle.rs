@@ -10,7 +10,9 @@ use crate::session::link::LinkStream;
 use crate::session::live::LiveSession;
 use crate::session::outbound::{self, Outgoing, SentMessage};
 use crate::session::status::Status;
+use crate::session::{QueuedMessage, outbox};
 use crate::store::patience::until_available;
+use crate::store::session::Page;
 use crate::store::{ChatPatch, MessageKey, SessionRecord};
 
 /// One session of a [`WhatsAppService`]. Cheap to clone; it holds nothing open.
@@ -114,8 +116,44 @@ impl Session {
     /// `InvalidState` if the session is not connected (nothing is stored then), `Protocol` or `RateLimited` if
     /// WhatsApp refused, `Timeout` if it said nothing in time: then the message may or may not arrive, and sending it
     /// again with the same idempotency key makes sure. The message is stored with its status in each case.
+    /// `RateLimited` or `Banned` with a `retry_after` also come from the service's own limits and from what WhatsApp
+    /// said before; then nothing is stored or sent.
+    ///
+    /// A message made with [`Outgoing::queue_for`] or [`queue_until`](Outgoing::queue_until) that cannot be sent now
+    /// waits in the session's outbox instead: because the session is not connected or does not run here, because it
+    /// must not send at present, because WhatsApp has not acknowledged it, or because others to the same recipient
+    /// wait already. Then this returns once it is stored, with status `Queued`. It is sent once it can be, in order for each recipient, under its fixed id, by
+    /// whichever process runs the session then, and ends as an
+    /// [`OutboxEnded`](crate::events::EventKind::OutboxEnded) event and in the stored message's status. `RateLimited`
+    /// if the outbox is full, `Invalid` if it has expired already, `InvalidState` if the session was never linked.
+    ///
+    /// A message that may not wait is not sent before those to the same recipient that do: it waits for them up to
+    /// its own time-out.
     pub async fn send(&self, outgoing: Outgoing) -> Result<SentMessage> {
-        outbound::send(&self.live().map_err(|error| error.during("send"))?, outgoing).await
+        match self.live() {
+            Ok(live) => outbound::send(&live, outgoing).await,
+            Err(_) if outgoing.may_wait() => {
+                outbound::queue(self.service.context(), &self.id, outgoing).await
+            }
+            Err(error) => Err(error.during("send")),
+        }
+    }
+
+    /// What waits in its outbox, in the order in which it is sent: a page of 1 to 1,000 entries; `after` is the
+    /// `next` of the page before. `malformed` has the message ids of entries that cannot be decrypted.
+    pub async fn outbox(&self, limit: u32, after: Option<&str>) -> Result<Page<QueuedMessage>> {
+        outbox::list(self.service.context(), &self.id, limit, after)
+            .await
+            .map_err(|error| error.of_session(&self.id).during("outbox"))
+    }
+
+    /// Takes a message out of the outbox, whether the session runs or not. `InvalidState` if it is being sent or may
+    /// have been sent already, `NotFound` if it does not wait (any more).
+    pub async fn cancel_queued(&self, message_id: &str) -> Result<()> {
+        let live = self.service.live(&self.id);
+        outbox::cancel(self.service.context(), &self.id, live.as_ref(), message_id)
+            .await
+            .map_err(|error| error.of_session(&self.id).during("cancel_queued"))
     }
 
     /// Tells the author of received messages that they were read, and sets the chat's unread count to 0. All keys must

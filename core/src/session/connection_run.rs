@@ -280,6 +280,7 @@ impl<'a> ConnectionRun<'a> {
         };
         live.apply_status(StatusEvent::LoggedIn, update).await?;
         live.set_connected(true);
+        super::outbox::connected(live);
         live.set_link(LinkStep::Linked);
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::events::EventHub;
 use crate::lease::LeaseKeeper;
 use crate::runtime::RuntimeHandle;
 use crate::service::options::ServiceOptions;
+use crate::session::outbox::Backlogs;
 use crate::session_manager::SessionManager;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -26,6 +27,7 @@ pub(crate) struct SessionContext {
     pub(crate) manager: SessionManager,
     pub(crate) runtime: RuntimeHandle,
     pub(crate) sockets: SocketFactory,
+    pub(crate) outboxes: Backlogs,
     /// So many sessions may be connecting at the same time.
     pub(crate) connecting: Semaphore,
     pub(crate) version: OnceCell<(u32, u32, u32)>,

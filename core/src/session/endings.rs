@@ -120,6 +120,9 @@ impl ConnectionRun<'_> {
     async fn banned(&mut self, lasts: Option<Duration>) -> Next {
         let live = self.live;
         let until = lasts.map(|lasts| live.context.clock.now().plus(lasts));
+        if let Some(lasts) = lasts {
+            live.limits.banned_for(lasts);
+        }
         let Some(lasts) = lasts else {
             let detail = StatusDetail::Banned { until };
             return self

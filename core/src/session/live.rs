@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::SessionContext;
 use super::link::{LinkStep, LinkStream};
+use super::outbox::SessionOutbox;
+use super::rate_limit::RateLimiter;
 use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +43,8 @@ pub(crate) struct LiveSession {
     pub(crate) stop: CancellationToken,
     /// Ends a pause between connections.
     pub(crate) wake: Notify,
+    pub(crate) outbox: SessionOutbox,
+    pub(crate) limits: RateLimiter,
     /// The process that ran it last did not end it: its counters may lag behind its messages.
     ended_uncleanly: bool,
     /// Whether to wait for the lease of an instance that is alive, ready to take over.
@@ -83,9 +87,11 @@ impl LiveSession {
         Self {
             id: id.to_owned(),
             stop,
+            limits: RateLimiter::new(context.options.rate_limits, Arc::clone(&context.clock)),
             context,
             events,
             wake: Notify::new(),
+            outbox: SessionOutbox::default(),
             ended_uncleanly: record.is_connected,
             stands_by,
             goal: Mutex::new(Goal::Run),
@@ -113,6 +119,10 @@ impl LiveSession {
 
     pub(crate) fn is_connected(&self) -> bool {
         *self.connected.borrow()
+    }
+
+    pub(crate) fn connected_changes(&self) -> watch::Receiver<bool> {
+        self.connected.subscribe()
     }
 
     pub(crate) fn link(&self) -> LinkStream {

@@ -3,11 +3,16 @@
 pub(crate) mod auth;
 mod connection_run;
 pub(crate) mod context;
+mod delivery;
 mod endings;
 pub(crate) mod inbound;
 pub mod link;
 pub(crate) mod live;
+mod message_records;
 pub mod outbound;
+pub(crate) mod outbox;
+mod outgoing;
+pub(crate) mod rate_limit;
 pub(crate) mod reconnect;
 pub mod status;
 pub(crate) mod supervisor;
@@ -15,3 +20,5 @@ mod updates;
 
 pub use link::{LinkStep, LinkStream};
 pub use outbound::{Outgoing, SentMessage};
+pub use outbox::{OutboxOptions, OutboxOutcome, QueuedMessage};
+pub use rate_limit::{Rate, RateLimits};

@@ -1,369 +1,301 @@
-//! What goes out: stored first, written under a fixed id, then acknowledged, refused or honestly unknown.
+//! What goes out: stored first, written under a fixed id, then acknowledged, refused or honestly unknown; or, if it
+//! may wait and cannot go now, put into the outbox.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
+use super::context::SessionContext;
+use super::delivery::{Delivered, deliver};
 use super::live::LiveSession;
+use super::message_records::{MessageRecords, ToSend};
+use super::outbox;
+use super::outgoing::Body;
 use crate::clock::Timestamp;
 use crate::engine::connection::EngineConnection;
-use crate::engine::content::Outbound;
 use crate::engine::jid::chat_id;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::EventKind;
-use crate::store::patience::until_available;
-use crate::store::{Direction, MessageChange, MessageKey, MessageKind, MessageStatus, StoredMessage};
+use crate::store::{Direction, MessageKey, MessageStatus, StoredMessage};
 
-/// The longest text that WhatsApp takes.
-pub const MAX_TEXT_BYTES: usize = 65_536;
-/// The longest idempotency key.
-pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
+pub use super::outgoing::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_QUEUE_TIME, MAX_TEXT_BYTES, Outgoing, SentMessage};
 
-/// A message to send. Media will come as further constructors.
-#[derive(Debug, Clone, PartialEq)]
-#[must_use = "pass it to Session::send"]
-pub struct Outgoing {
-    to: String,
-    body: Body,
-    idempotency_key: Option<String>,
-    timeout: Option<Duration>,
+/// A checked message with its id.
+pub(super) struct Plan {
+    pub(super) chat_id: String,
+    pub(super) message_id: String,
+    pub(super) body: Body,
+    /// Whether the id follows from an idempotency key, so that the message may be known already.
+    pub(super) may_be_known: bool,
+    pub(super) timeout: Duration,
+    /// Until when it may wait in the outbox; `None`: it may not.
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) timestamp: Timestamp,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Body {
-    Text { text: String, quoted: Option<MessageKey> },
-    Reaction { target: MessageKey, emoji: String },
-    Edit { target: MessageKey, text: String },
-    Revoke { target: MessageKey },
-}
-
-impl Outgoing {
-    /// Text to a phone number in international form (`+54 9 11 5555-0000`, `5491155550000`) or to the JID of a
-    /// contact or group.
-    pub fn text(to: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::new(to.into(), Body::Text { text: text.into(), quoted: None })
-    }
-
-    /// Text in answer to a message, in its chat.
-    pub fn reply(to: &MessageKey, text: impl Into<String>) -> Self {
-        Self::new(to.chat_id.clone(), Body::Text { text: text.into(), quoted: Some(to.clone()) })
-    }
-
-    /// An emoji on a message; an empty one takes it back.
-    pub fn reaction(target: &MessageKey, emoji: impl Into<String>) -> Self {
-        Self::new(target.chat_id.clone(), Body::Reaction { target: target.clone(), emoji: emoji.into() })
-    }
-
-    /// New text for a message of one's own.
-    pub fn edit(target: &MessageKey, text: impl Into<String>) -> Self {
-        Self::new(target.chat_id.clone(), Body::Edit { target: target.clone(), text: text.into() })
-    }
-
-    /// Takes a message back for everybody: one's own, or, as a group's admin, another's.
-    pub fn revoke(target: &MessageKey) -> Self {
-        Self::new(target.chat_id.clone(), Body::Revoke { target: target.clone() })
-    }
-
-    fn new(to: String, body: Body) -> Self {
-        Self { to, body, idempotency_key: None, timeout: None }
-    }
-
-    /// Fixes the message's id: a send with the same key in the same session is the same message, however often
-    /// and from whichever process it is repeated.
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self
-    }
-
-    /// How long to wait for WhatsApp's acknowledgement, instead of the service's `send_timeout`.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+impl Plan {
+    fn new(context: &SessionContext, session: &str, outgoing: Outgoing) -> Result<Self> {
+        outgoing.check()?;
+        let now = context.clock.now();
+        let expires_at = outgoing.expires_at(now)?;
+        let most = context.options.outbox.max_text_bytes;
+        if expires_at.is_some() && outgoing.text_bytes() > most {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "a text that waits may have {most} bytes (option outbox.max_text_bytes); send it in parts"
+                ),
+            ));
+        }
+        Ok(Self {
+            chat_id: chat_id(&outgoing.to)?,
+            message_id: message_id(context, session, outgoing.idempotency_key.as_deref()),
+            may_be_known: outgoing.idempotency_key.is_some(),
+            timeout: outgoing.timeout.unwrap_or(context.options.send_timeout),
+            body: outgoing.body,
+            expires_at,
+            timestamp: Timestamp::from_unix_s(now.unix_s()),
+        })
     }
 }
 
-/// A message that WhatsApp's server has accepted.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct SentMessage {
-    /// What names it: pass it to reply, react, edit or revoke.
-    pub key: MessageKey,
-    /// `Sent` or, if the recipient was quicker than this answer, more.
-    pub status: MessageStatus,
-    /// When it was stored.
-    pub timestamp: Timestamp,
-    /// Whether an earlier send with the same idempotency key had sent it already.
-    pub repeated: bool,
+/// WhatsApp Web's form: `3EB0` and 18 hex digits.
+fn message_id(context: &SessionContext, session: &str, idempotency_key: Option<&str>) -> String {
+    let mut digits = [0_u8; 9];
+    match idempotency_key {
+        Some(key) => {
+            let mut hash = Sha256::new();
+            hash.update((session.len() as u64).to_be_bytes());
+            hash.update(session.as_bytes());
+            hash.update(key.as_bytes());
+            digits.copy_from_slice(&hash.finalize()[..9]);
+        }
+        None => context.clock.fill_random(&mut digits),
+    }
+    digits.iter().fold("3EB0".to_owned(), |mut id, byte| {
+        use std::fmt::Write as _;
+        // Writing to a String cannot fail.
+        let _infallible = write!(id, "{byte:02X}");
+        id
+    })
 }
 
-/// Sends and waits for the server. It goes on even if the caller no longer waits.
+/// Sends and waits for the server, or queues. It goes on even if the caller no longer waits.
 pub(crate) async fn send(live: &Arc<LiveSession>, outgoing: Outgoing) -> Result<SentMessage> {
-    check(&outgoing).map_err(|error| error.of_session(&live.id).during("send"))?;
-    let chat_id = chat_id(&outgoing.to).map_err(|error| error.of_session(&live.id).during("send"))?;
-    let engine = live.connected_engine().map_err(|error| error.during("send"))?;
-    let live = Arc::clone(live);
-    let id = live.id.clone();
-    let runtime = live.context.runtime.tokio().clone();
-    let sending = runtime.spawn(async move { Send { live, engine, chat_id }.run(outgoing).await });
-    sending
-        .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Panic, "a send panicked; its outcome is unknown; report it"))
-        })
-        .map_err(|error| error.of_session(&id).during("send"))
+    let context = Arc::clone(&live.context);
+    let plan =
+        Plan::new(&context, &live.id, outgoing).map_err(|error| error.of_session(&live.id).during("send"))?;
+    let sending = Arc::clone(live);
+    detached(&context, &live.id, async move { send_or_queue(&sending, plan).await }).await
 }
 
-fn check(outgoing: &Outgoing) -> Result<()> {
-    let text = match &outgoing.body {
-        Body::Text { text, .. } | Body::Edit { text, .. } => {
-            if text.is_empty() {
-                return Err(Error::new(ErrorKind::Invalid, "the text is empty"));
+/// Queues for a session that does not run in this process.
+pub(crate) async fn queue(
+    context: &Arc<SessionContext>,
+    session: &str,
+    outgoing: Outgoing,
+) -> Result<SentMessage> {
+    let plan =
+        Plan::new(context, session, outgoing).map_err(|error| error.of_session(session).during("send"))?;
+    let (shared, id) = (Arc::clone(context), session.to_owned());
+    detached(context, session, async move { outbox::accept(&shared, &id, None, plan, false).await }).await
+}
+
+async fn detached(
+    context: &SessionContext,
+    session: &str,
+    work: impl Future<Output = Result<SentMessage>> + Send + 'static,
+) -> Result<SentMessage> {
+    let outcome = context.runtime.tokio().spawn(work).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Panic, "a send panicked; its outcome is unknown; report it"))
+    });
+    outcome.map_err(|error| error.of_session(session).during("send"))
+}
+
+async fn send_or_queue(live: &Arc<LiveSession>, plan: Plan) -> Result<SentMessage> {
+    match send_now(live, &plan).await {
+        Ok(sent) => Ok(sent),
+        Err(unsent) => match unsent.queue {
+            Some(in_doubt) if plan.expires_at.is_some() => {
+                outbox::accept(&live.context, &live.id, Some(live), plan, in_doubt).await
             }
-            text
-        }
-        Body::Reaction { emoji, .. } => emoji,
-        Body::Revoke { .. } => return Ok(()),
+            _ => Err(unsent.error),
+        },
+    }
+}
+
+/// Why a message was not sent, or perhaps not.
+struct Unsent {
+    error: Error,
+    /// Whether it may go into the outbox, and if so whether it may have been sent all the same.
+    queue: Option<bool>,
+}
+
+impl Unsent {
+    fn for_now(error: Error) -> Self {
+        Self { error, queue: Some(false) }
+    }
+
+    fn in_doubt(error: Error) -> Self {
+        Self { error, queue: Some(true) }
+    }
+}
+
+impl From<Error> for Unsent {
+    fn from(error: Error) -> Self {
+        Self { error, queue: None }
+    }
+}
+
+async fn send_now(live: &Arc<LiveSession>, plan: &Plan) -> std::result::Result<SentMessage, Unsent> {
+    if let Some(ban) = live.limits.ban() {
+        return Err(Unsent::for_now(ban.into_error()));
+    }
+    let engine = live.connected_engine().map_err(Unsent::for_now)?;
+    let mut deadline = live.context.clock.sleep(plan.timeout);
+    take_turn(live, plan, &mut deadline).await?;
+    let key = MessageKey {
+        chat_id: plan.chat_id.clone(),
+        sender: live.own_jid(),
+        message_id: plan.message_id.clone(),
     };
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(Error::new(ErrorKind::Invalid, "the text is longer than 65,536 bytes; send it in parts"));
-    }
-    if let Some(key) = &outgoing.idempotency_key
-        && (key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES)
-    {
-        return Err(Error::new(ErrorKind::Invalid, "an idempotency key has 1 to 256 bytes"));
-    }
-    Ok(())
+    Sending { live, engine: &engine, records: MessageRecords::of(live) }.run(plan, key, deadline).await
 }
 
-struct Send {
-    live: Arc<LiveSession>,
-    engine: Arc<EngineConnection>,
-    chat_id: String,
+/// Waits for what is queued for the same recipient, and takes leave from the limits.
+async fn take_turn(
+    live: &Arc<LiveSession>,
+    plan: &Plan,
+    deadline: &mut BoxFuture<'static, ()>,
+) -> std::result::Result<(), Unsent> {
+    let turn = async {
+        let has_written = if live.limits.is_closed_to_new_contacts() {
+            MessageRecords::of(live).has_written(&plan.chat_id).await?
+        } else {
+            true
+        };
+        live.limits
+            .penalty(&plan.chat_id, || has_written)
+            .map_err(|denied| Unsent::for_now(denied.into_error()))?;
+        if plan.expires_at.is_some() {
+            if !outbox::is_clear_for(live, &plan.chat_id).await? {
+                return Err(Unsent::for_now(queued_before()));
+            }
+        } else {
+            outbox::wait_until_clear_for(live, &plan.chat_id).await?;
+        }
+        live.limits
+            .acquire(&plan.chat_id, || has_written)
+            .map_err(|denied| Unsent::for_now(denied.into_error()))
+    };
+    tokio::select! {
+        biased;
+        turn = turn => turn,
+        () = deadline => Err(Unsent::for_now(queued_before())),
+    }
 }
 
-impl Send {
-    async fn run(self, outgoing: Outgoing) -> Result<SentMessage> {
-        let timeout = outgoing.timeout.unwrap_or(self.live.context.options.send_timeout);
-        let message_id = self.message_id(outgoing.idempotency_key.as_deref());
-        let key = MessageKey { chat_id: self.chat_id.clone(), sender: self.live.own_jid(), message_id };
-        let timestamp = self.live.context.clock.now();
-        let timestamp = Timestamp::from_unix_s(timestamp.unix_s());
-        // The deadline is the caller's: it covers a store that is away, too.
-        let deadline = self.live.context.clock.sleep(timeout);
-        tokio::pin!(deadline);
-        let prepared = tokio::select! {
-            biased;
-            prepared = self.prepare(&key, outgoing.body, timestamp) => prepared?,
-            () = &mut deadline => return Err(Error::new(ErrorKind::Timeout, "the store did not take the message in time; nothing was sent; try again")),
-        };
-        let (outbound, change) = match prepared {
-            Prepared::Done(sent) => return Ok(sent),
-            Prepared::Refused => return Err(refused_before()),
-            Prepared::ToSend(to_send) => (to_send.outbound, to_send.change),
-        };
-        let acknowledged = self.live.expect_ack(&key);
-        let written = tokio::select! {
-            biased;
-            written = self.engine.send(&self.chat_id, &key.message_id, &outbound) => written,
-            () = &mut deadline => Err(unknown_outcome()),
-        };
-        if let Err(error) = written {
-            self.live.forget_ack(&key.message_id);
-            self.mark(&key, MessageStatus::Indeterminate).await?;
-            return Err(error);
-        }
-        let answer = tokio::select! {
-            biased;
-            answer = acknowledged => answer.ok(),
-            () = &mut deadline => None,
-        };
-        match answer {
-            Some(None) => {
-                let status = self.accepted(&key, change).await?;
-                Ok(SentMessage { key, status, timestamp, repeated: false })
-            }
-            Some(Some(code)) => {
-                self.mark(&key, MessageStatus::Failed).await?;
-                Err(refused(&code))
-            }
-            None => {
-                self.live.forget_ack(&key.message_id);
-                self.mark(&key, MessageStatus::Indeterminate).await?;
-                Err(unknown_outcome())
-            }
-        }
-    }
-
-    /// WhatsApp Web's form: `3EB0` and 18 hex digits.
-    fn message_id(&self, idempotency_key: Option<&str>) -> String {
-        let mut digits = [0_u8; 9];
-        match idempotency_key {
-            Some(key) => {
-                let mut hash = Sha256::new();
-                hash.update((self.live.id.len() as u64).to_be_bytes());
-                hash.update(self.live.id.as_bytes());
-                hash.update(key.as_bytes());
-                digits.copy_from_slice(&hash.finalize()[..9]);
-            }
-            None => self.live.context.clock.fill_random(&mut digits),
-        }
-        digits.iter().fold("3EB0".to_owned(), |mut id, byte| {
-            use std::fmt::Write as _;
-            // Writing to a String cannot fail.
-            let _infallible = write!(id, "{byte:02X}");
-            id
-        })
-    }
-
-    /// Stores what is a message of its own; an earlier send with the same key decides what is left to do.
-    async fn prepare(&self, key: &MessageKey, body: Body, timestamp: Timestamp) -> Result<Prepared> {
-        let own = &key.sender;
-        let (outbound, content) = match body {
-            Body::Text { text, quoted } => {
-                let content = MessageKind::Text { text: text.clone(), quoted: quoted.clone() };
-                let quoted = match quoted {
-                    Some(quoted) => {
-                        let quoted_text = self.stored_text(&quoted).await?;
-                        Some((quoted, quoted_text))
-                    }
-                    None => None,
-                };
-                (Outbound::Text { text, quoted }, content)
-            }
-            Body::Reaction { target, emoji } => {
-                let from_me = &target.sender == own;
-                let content = MessageKind::Reaction { target: target.clone(), emoji: emoji.clone() };
-                (Outbound::Reaction { target, from_me, emoji }, content)
-            }
-            Body::Edit { target, text } => {
-                if &target.sender != own {
-                    return Err(Error::new(ErrorKind::Invalid, "only a message of one's own can be edited"));
-                }
-                let content = MessageKind::Text { text: text.clone(), quoted: None };
-                let change = MessageChange::Edited { content, at: self.live.context.clock.now() };
-                return Ok(Prepared::to_send(
-                    Outbound::Edit { target: target.clone(), text },
-                    Some((target, change)),
-                ));
-            }
-            Body::Revoke { target } => {
-                let from_me = &target.sender == own;
-                let change = MessageChange::Revoked { at: self.live.context.clock.now() };
-                let outbound = Outbound::Revoke { target: target.clone(), from_me };
-                return Ok(Prepared::to_send(outbound, Some((target, change))));
-            }
-        };
-        let message = StoredMessage::new(key.clone(), Direction::Out, timestamp, content);
-        let context = &self.live.context;
-        let recorded = until_available(
-            &context.clock,
-            &self.live.stop,
-            |_| {},
-            || {
-                context.store.record_messages(
-                    &self.live.id,
-                    std::slice::from_ref(&message),
-                    &[],
-                    context.clock.now(),
-                )
-            },
-        )
-        .await?;
-        if recorded.inserted.first() == Some(&false)
-            && let Some(earlier) = self.stored(key).await?
-        {
-            match earlier.status {
-                MessageStatus::Pending | MessageStatus::Indeterminate => {}
-                MessageStatus::Failed => return Ok(Prepared::Refused),
-                status => {
-                    return Ok(Prepared::Done(SentMessage {
-                        key: earlier.key,
-                        status,
-                        timestamp: earlier.timestamp,
-                        repeated: true,
-                    }));
-                }
-            }
-        }
-        Ok(Prepared::to_send(outbound, None))
-    }
-
-    async fn stored(&self, key: &MessageKey) -> Result<Option<StoredMessage>> {
-        let context = &self.live.context;
-        let found = until_available(
-            &context.clock,
-            &self.live.stop,
-            |_| {},
-            || context.store.get_messages(&self.live.id, std::slice::from_ref(key)),
-        )
-        .await?;
-        Ok(found.into_iter().next().flatten())
-    }
-
-    async fn stored_text(&self, key: &MessageKey) -> Result<Option<String>> {
-        Ok(self.stored(key).await?.and_then(|message| match message.content {
-            MessageKind::Text { text, .. } => Some(text),
-            _ => None,
-        }))
-    }
-
-    async fn accepted(
-        &self,
-        key: &MessageKey,
-        change: Option<(MessageKey, MessageChange)>,
-    ) -> Result<MessageStatus> {
-        match change {
-            None => self.mark(key, MessageStatus::Sent).await,
-            Some(change) => {
-                self.change(change).await?;
-                Ok(MessageStatus::Sent)
-            }
-        }
-    }
-
-    async fn mark(&self, key: &MessageKey, status: MessageStatus) -> Result<MessageStatus> {
-        let changed = self.change((key.clone(), MessageChange::Status(status))).await?;
-        Ok(changed.map_or(status, |message| message.status))
-    }
-
-    async fn change(&self, change: (MessageKey, MessageChange)) -> Result<Option<StoredMessage>> {
-        let context = &self.live.context;
-        let changes = [change];
-        let changed = until_available(
-            &context.clock,
-            &self.live.stop,
-            |_| {},
-            || context.store.change_messages(&self.live.id, &changes, context.clock.now()),
-        )
-        .await?;
-        let message = changed.into_iter().next().flatten();
-        if let Some(message) = &message {
-            self.live.publish(EventKind::MessageChanged(Box::new(message.clone())));
-        }
-        Ok(message)
-    }
+struct Sending<'a> {
+    live: &'a LiveSession,
+    engine: &'a EngineConnection,
+    records: MessageRecords<'a>,
 }
 
 enum Prepared {
+    /// An earlier send with the same key has done it.
     Done(SentMessage),
-    Refused,
     ToSend(Box<ToSend>),
 }
 
-struct ToSend {
-    outbound: Outbound,
-    /// What changes in the store once WhatsApp has accepted it.
-    change: Option<(MessageKey, MessageChange)>,
-}
+impl Sending<'_> {
+    async fn run(
+        self,
+        plan: &Plan,
+        key: MessageKey,
+        mut deadline: BoxFuture<'static, ()>,
+    ) -> std::result::Result<SentMessage, Unsent> {
+        // The deadline is the caller's: it covers a store that is away, too.
+        let prepared = tokio::select! {
+            biased;
+            prepared = self.prepare(plan, &key) => prepared?,
+            () = &mut deadline => return Err(Unsent::for_now(Error::new(ErrorKind::Timeout, "the store did not take the message in time; nothing was sent; try again"))),
+        };
+        let ToSend { outbound, change } = match prepared {
+            Prepared::Done(sent) => return Ok(sent),
+            Prepared::ToSend(to_send) => *to_send,
+        };
+        match deliver(self.live, self.engine, &key, &outbound, Pin::new(&mut deadline)).await {
+            Delivered::Accepted => {
+                let status = match change {
+                    None => self
+                        .records
+                        .mark(&key, MessageStatus::Sent)
+                        .await?
+                        .map_or(MessageStatus::Sent, |message| message.status),
+                    Some(change) => {
+                        self.records.change(change).await?;
+                        MessageStatus::Sent
+                    }
+                };
+                Ok(SentMessage { key, status, timestamp: plan.timestamp, repeated: false })
+            }
+            Delivered::Refused(code) => {
+                let denied = self.live.limits.refused(&plan.chat_id, &code);
+                let error = refused(&code);
+                match denied {
+                    Some(denied) => {
+                        // What may wait is tried again, and has not failed.
+                        if plan.expires_at.is_none() {
+                            self.records.mark(&key, MessageStatus::Failed).await?;
+                        }
+                        Err(Unsent::for_now(error.retry_after(denied.wait)))
+                    }
+                    None => {
+                        self.records.mark(&key, MessageStatus::Failed).await?;
+                        Err(error.into())
+                    }
+                }
+            }
+            Delivered::Unknown(error) => {
+                self.records.mark(&key, MessageStatus::Indeterminate).await?;
+                Err(Unsent::in_doubt(error))
+            }
+        }
+    }
 
-impl Prepared {
-    fn to_send(outbound: Outbound, change: Option<(MessageKey, MessageChange)>) -> Self {
-        Self::ToSend(Box::new(ToSend { outbound, change }))
+    /// Stores what is a message of its own; an earlier send with the same key decides what is left to do.
+    async fn prepare(&self, plan: &Plan, key: &MessageKey) -> Result<Prepared> {
+        let to_send = Box::new(self.records.wire_form(plan.body.clone(), &key.sender).await?);
+        let Some(content) = plan.body.content() else { return Ok(Prepared::ToSend(to_send)) };
+        let message = StoredMessage::new(key.clone(), Direction::Out, plan.timestamp, content);
+        if !self.records.record(&message).await?
+            && let Some(earlier) = self.records.stored(key).await?
+            && let Some(done) = done_before(earlier)?
+        {
+            return Ok(Prepared::Done(done));
+        }
+        Ok(Prepared::ToSend(to_send))
     }
 }
 
-fn refused(code: &str) -> Error {
+/// What a message that is stored already means for a send with the same key: `None` if it is still to be sent.
+pub(super) fn done_before(earlier: StoredMessage) -> Result<Option<SentMessage>> {
+    match earlier.status {
+        MessageStatus::Pending | MessageStatus::Indeterminate => Ok(None),
+        MessageStatus::Failed | MessageStatus::Cancelled | MessageStatus::Expired => Err(Error::new(
+            ErrorKind::Protocol,
+            "WhatsApp refused this message before, or it was cancelled or expired; to try once more use another idempotency key",
+        )),
+        status => {
+            Ok(Some(SentMessage { key: earlier.key, status, timestamp: earlier.timestamp, repeated: true }))
+        }
+    }
+}
+
+/// What a refusal by WhatsApp means.
+pub(super) fn refused(code: &str) -> Error {
     match code {
         "463" => Error::new(
             ErrorKind::RateLimited,
@@ -379,16 +311,9 @@ fn refused(code: &str) -> Error {
     }
 }
 
-fn refused_before() -> Error {
-    Error::new(
-        ErrorKind::Protocol,
-        "WhatsApp refused this message before; to try once more use another idempotency key",
-    )
-}
-
-fn unknown_outcome() -> Error {
+fn queued_before() -> Error {
     Error::new(
         ErrorKind::Timeout,
-        "WhatsApp did not acknowledge the message in time: it may or may not arrive; send it again with the same idempotency key to be sure",
+        "messages to this recipient were still queued before it; nothing was sent; try again, or queue it behind them",
     )
 }
