@@ -32,7 +32,13 @@ pub struct Program {
 impl Program {
     /// Starts it in a folder, with the stand-in at `server`.
     pub fn start(program: &Path, folder: &Path, server: &str) -> Self {
+        Self::start_with(program, &[], folder, server)
+    }
+
+    /// Starts it with arguments.
+    pub fn start_with(program: &Path, arguments: &[&str], folder: &Path, server: &str) -> Self {
         let mut child = Command::new(program)
+            .args(arguments)
             .current_dir(folder)
             .env("CENTRALITA_STAND_IN_URL", server)
             .stdout(Stdio::piped())
@@ -56,6 +62,12 @@ impl Program {
             }
         })
         .await
+    }
+
+    /// Reads its next line.
+    pub async fn line(&mut self) -> String {
+        let line = within("a line of the program", self.lines.next_line()).await;
+        line.expect("it can be read").expect("it still runs")
     }
 
     /// What it has printed and not been read so far, without waiting for more than is there.

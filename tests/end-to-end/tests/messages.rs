@@ -220,7 +220,7 @@ message_test!(a_refused_message_is_an_error_and_is_stored_as_failed, async {
     let service = world.service().await;
     let mut events = all_events(&service, "ventas");
     let (session, _) = world.link(&service, "ventas").await;
-    for (code, kind) in [("463", ErrorKind::RateLimited), ("479", ErrorKind::Protocol)] {
+    for (code, kind) in [("479", ErrorKind::Protocol), ("463", ErrorKind::RateLimited)] {
         world.stand_in.faults().nack_next_send(code);
         let error = session.send(Outgoing::text(world.contact.phone_number(), code)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
