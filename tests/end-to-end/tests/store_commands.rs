@@ -65,13 +65,13 @@ impl Commands {
     }
 }
 
-/// With the heartbeat of real life: the tests' own would be a command a second.
+/// Without the heartbeat, which is a command every ten seconds for all sessions together.
 async fn start(world: &World, store: Arc<dyn Store>) -> WhatsAppService {
     WhatsAppService::builder()
         .shared_store(store)
         .keys(test_keys())
         .options(world.options())
-        .configure(|options| options.lease_duration = Duration::from_secs(30))
+        .configure(|options| options.lease_duration = Duration::from_secs(3_600))
         .start()
         .await
         .unwrap()
