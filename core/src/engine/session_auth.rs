@@ -172,7 +172,10 @@ impl SessionAuth {
         let sealed = match self.look_ahead(keys) {
             Some(found) => found,
             None if keys.iter().all(|key| self.empty().has_none(&key.kind)) => vec![None; keys.len()],
-            None => self.patiently(|| self.store().get_auth(&self.session, self.tenure, keys)).await?,
+            None => {
+                let keys: Arc<[AuthKey]> = keys.into();
+                self.patiently(|| self.group.get_auth(&self.session, self.tenure, Arc::clone(&keys))).await?
+            }
         };
         keys.iter()
             .zip(sealed)

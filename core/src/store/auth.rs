@@ -182,6 +182,16 @@ pub trait AuthStore: Send + Sync {
     /// Reads values by name. The answer has the order of `keys`, `None` where there is none.
     async fn get_auth(&self, session: &str, tenure: Tenure, keys: &[AuthKey]) -> Result<Vec<Option<Bytes>>>;
 
+    /// As [`get_auth`](AuthStore::get_auth) for several sessions, each with its own result, in order. No session is named
+    /// twice. A store with a round trip to save overrides it.
+    async fn get_auths(&self, reads: &[(&str, Tenure, &[AuthKey])]) -> Vec<Result<Vec<Option<Bytes>>>> {
+        let mut found = Vec::with_capacity(reads.len());
+        for (session, tenure, keys) in reads {
+            found.push(self.get_auth(session, *tenure, keys).await);
+        }
+        found
+    }
+
     /// Reads all values of one kind, ordered by id (byte order).
     async fn list_auth(&self, session: &str, tenure: Tenure, kind: &str) -> Result<Vec<AuthEntry>>;
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use centralita::service::WhatsAppService;
 use centralita::store::{MongoStore, Store};
+use centralita_end_to_end::proxy::{Mode, Proxy};
 use centralita_end_to_end::*;
 use centralita_stand_in::{LinkedDevice, Phone, PhoneOptions};
 use futures::future::join_all;
@@ -28,15 +29,21 @@ struct Commands(Mutex<BTreeMap<String, u64>>);
 
 impl Commands {
     /// A store that is watched from outside.
-    async fn watch(world: &World) -> (Arc<Commands>, Arc<dyn Store>) {
+    async fn watch(uri: &str) -> (Arc<Commands>, Arc<dyn Store>) {
         let commands = Arc::new(Commands::default());
         let seen = Arc::clone(&commands);
-        let mut options = mongodb::options::ClientOptions::parse(world.place.mongo_uri()).await.unwrap();
+        let mut options = mongodb::options::ClientOptions::parse(uri).await.unwrap();
         let database = options.default_database.clone().unwrap();
         options.command_event_handler = Some(EventHandler::callback(move |event| {
             if let CommandEvent::Started(started) = event {
                 let (name, target) = started.command.iter().next().unwrap();
-                let name = format!("{name} {}", target.as_str().unwrap_or_default());
+                let mut name = format!("{name} {}", target.as_str().unwrap_or_default());
+                let kind = started
+                    .command
+                    .get_document("filter")
+                    .ok()
+                    .and_then(|filter| filter.get_str("type").ok());
+                name.extend(kind.map(|kind| format!(" {kind}")));
                 *seen.0.lock().unwrap().entry(name).or_default() += 1;
             }
         }));
@@ -58,13 +65,13 @@ impl Commands {
     }
 }
 
-/// With the heartbeat of real life: the tests' own would be a command a second.
+/// Without the heartbeat, which is a command every ten seconds for all sessions together.
 async fn start(world: &World, store: Arc<dyn Store>) -> WhatsAppService {
     WhatsAppService::builder()
         .shared_store(store)
         .keys(test_keys())
         .options(world.options())
-        .configure(|options| options.lease_duration = Duration::from_secs(30))
+        .configure(|options| options.lease_duration = Duration::from_secs(3_600))
         .start()
         .await
         .unwrap()
@@ -121,12 +128,15 @@ async fn received(service: &WhatsAppService) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_messages_cost_few_commands_and_a_lone_one_three() {
     let world = World::new(StoreKind::Mongo).await;
-    let (commands, store) = Commands::watch(&world).await;
+    let proxy = Proxy::before(&world.place.mongo_uri()).await;
+    let (commands, store) = Commands::watch(&proxy.uri(&world.place.mongo_uri())).await;
     let service = start(&world, Arc::clone(&store)).await;
     let linked = link_many(&world, &service).await;
     greet(&world, &linked).await;
     store.flush_counts().await.unwrap();
 
+    // Load is what comes faster than the database takes it, on whatever machine.
+    proxy.set(Mode::Slow(Duration::from_millis(100)));
     commands.forget();
     let texts = linked.iter().map(|(phone, _)| async {
         for text in 0..TEXTS {
@@ -135,6 +145,7 @@ async fn many_messages_cost_few_commands_and_a_lone_one_three() {
     });
     join_all(texts).await;
     settle(&linked).await;
+    proxy.set(Mode::Open);
     let total = (SESSIONS * TEXTS) as u64;
     assert_eq!(received(&service).await, total + SESSIONS as u64);
     let many = commands.each("store_commands_per_message", total);
@@ -164,7 +175,7 @@ async fn restored_sessions_connect_with_few_commands() {
     greet(&world, &linked).await;
     shut_down(service).await;
 
-    let (commands, store) = Commands::watch(&world).await;
+    let (commands, store) = Commands::watch(&world.place.mongo_uri()).await;
     let service = start(&world, store).await;
     commands.forget();
     let report = service.restore_all(|_| {}).await.unwrap();

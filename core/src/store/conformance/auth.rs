@@ -105,6 +105,16 @@ pub async fn many_states_are_loaded_as_one_by_one(store: &dyn Store) {
         assert_eq!(loaded.entries.len(), usize::from(matches!(session, "a" | "b")), "{session}");
     }
     assert!(store.load_auths(&[], &[]).await.is_empty());
+
+    let keys = [key("1"), key("absent"), AuthKey::new("pre-key", "9")];
+    let reads =
+        sessions.map(|(session, tenure)| (session, tenure, &keys[..if session == "a" { 3 } else { 2 }]));
+    let read = store.get_auths(&reads).await;
+    assert_eq!(read.len(), reads.len());
+    for (read, (session, tenure, keys)) in read.into_iter().zip(reads) {
+        assert_eq!(read.unwrap(), store.get_auth(session, tenure, keys).await.unwrap(), "{session}");
+    }
+    assert!(store.get_auths(&[]).await.is_empty());
 }
 
 /// Credentials are replaced whole and are no value of any kind.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::GroupCommit;
@@ -10,7 +11,7 @@ use super::lane::Work;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::Store;
-use crate::store::auth::{AuthState, Tenure};
+use crate::store::auth::{AuthKey, AuthState, Tenure};
 use crate::store::lease::Acquired;
 use crate::store::session::{SessionRecord, StatusCase, StatusChange};
 
@@ -34,6 +35,16 @@ impl GroupCommit {
         except_kinds: &'static [&'static str],
     ) -> Result<AuthState> {
         self.loads.submit(LoadWork { session: session.to_owned(), tenure, except_kinds }).await
+    }
+
+    /// As [`AuthStore::get_auth`](crate::store::AuthStore::get_auth).
+    pub(crate) async fn get_auth(
+        &self,
+        session: &str,
+        tenure: Tenure,
+        keys: Arc<[AuthKey]>,
+    ) -> Result<Vec<Option<Bytes>>> {
+        self.reads.submit(ReadWork { session: session.to_owned(), tenure, keys }).await
     }
 
     /// As [`SessionStore::patch_by_status`](crate::store::SessionStore::patch_by_status) for one session.
@@ -96,6 +107,32 @@ impl Work for LoadWork {
         Box::pin(async move {
             let sessions: Vec<_> = group.iter().map(|work| (work.session.as_str(), work.tenure)).collect();
             store.load_auths(&sessions, group[0].except_kinds).await
+        })
+    }
+}
+
+pub(super) struct ReadWork {
+    session: String,
+    tenure: Tenure,
+    keys: Arc<[AuthKey]>,
+}
+
+impl Work for ReadWork {
+    type Answer = Vec<Option<Bytes>>;
+
+    fn session(&self) -> &str {
+        &self.session
+    }
+
+    fn bytes(&self) -> usize {
+        REQUEST + self.keys.iter().map(|key| key.kind.len() + key.id.len()).sum::<usize>()
+    }
+
+    fn run(store: Arc<dyn Store>, group: Arc<[Self]>) -> BoxFuture<'static, Vec<Result<Self::Answer>>> {
+        Box::pin(async move {
+            let reads: Vec<_> =
+                group.iter().map(|work| (work.session.as_str(), work.tenure, &*work.keys)).collect();
+            store.get_auths(&reads).await
         })
     }
 }

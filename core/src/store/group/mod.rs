@@ -12,6 +12,7 @@
 //! | changes | `change_many` | yes, in order |
 //! | leases | `acquire_leases` | no |
 //! | loads | `load_auths` | no |
+//! | reads | `get_auths` | no |
 //! | statuses | `patch_by_status` | no |
 
 mod connecting;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use self::connecting::{LeaseWork, LoadWork, StatusWork};
+use self::connecting::{LeaseWork, LoadWork, ReadWork, StatusWork};
 use self::lane::{Lane, LaneOptions, Work};
 use super::auth::{AuthWrite, Tenure, WriteBatch};
 use super::message::{ChangeBatch, MessageChange, MessageKey, RecordBatch, Recorded, StoredMessage};
@@ -34,9 +35,9 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::error::Result;
 
 /// Groups of one lane in flight. More would make them smaller.
-const IN_FLIGHT: usize = 3;
+const IN_FLIGHT: usize = 2;
 /// Groups of one lane begin at least this far apart, unless they are full: only a busy lane ever waits for it.
-const SPACING: Duration = Duration::from_millis(5);
+const SPACING: Duration = Duration::from_millis(10);
 /// Entries in one group.
 const GROUP: usize = 1_024;
 /// Auth states read at once.
@@ -56,6 +57,7 @@ pub(crate) struct GroupCommit {
     changes: Lane<ChangeWork>,
     leases: Lane<LeaseWork>,
     loads: Lane<LoadWork>,
+    reads: Lane<ReadWork>,
     statuses: Lane<StatusWork>,
 }
 
@@ -85,6 +87,7 @@ impl GroupCommit {
             leases: Lane::start(&store, clock, runtime, options(false)),
             // Whole states are in memory at once: few at a time.
             loads: Lane::start(&store, clock, runtime, LaneOptions { group: LOADS, ..options(false) }),
+            reads: Lane::start(&store, clock, runtime, options(false)),
             statuses: Lane::start(&store, clock, runtime, options(false)),
             store,
         }

@@ -167,7 +167,7 @@ async fn check(scripts: Vec<Script>, merges: bool, at_once: bool) {
 async fn what_comes_together_goes_together_and_a_lone_write_at_once() {
     let book = Arc::new(Book::default());
     let mut wide = options(false);
-    (wide.group, wide.waiting) = (100, 100);
+    (wide.group, wide.waiting, wide.waiting_bytes) = (100, 100, 1 << 20);
     wide.spacing = Duration::from_secs(3_600);
     let lane = lane(wide);
     let note = |session: usize| Note {

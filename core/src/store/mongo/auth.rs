@@ -70,6 +70,13 @@ impl AuthStore for MongoStore {
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 
+    async fn get_auths(&self, reads: &[(&str, Tenure, &[AuthKey])]) -> Vec<Result<Vec<Option<Bytes>>>> {
+        match reads {
+            [(session, tenure, keys)] => vec![self.get_auth(session, *tenure, keys).await],
+            many => auth_groups::get(self, many).await,
+        }
+    }
+
     async fn list_auth(&self, session: &str, tenure: Tenure, kind: &str) -> Result<Vec<AuthEntry>> {
         let mut filter = visible(session, tenure);
         filter.insert("type", kind);

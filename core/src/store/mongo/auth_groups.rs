@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::future::try_join;
 use mongodb::bson::{Document, doc};
 
-use super::auth::{WHOLE, entry, visible};
+use super::auth::{WHOLE, entry, visible, with_keys};
 use super::documents::Fields;
 use super::errors::Failure;
 use super::{AUTH_KEYS, AUTH_STATES, Inner, MongoStore};
 use crate::error::Result;
-use crate::store::auth::{AuthState, Tenure};
+use crate::store::auth::{AuthKey, AuthState, Tenure};
 use crate::store::rules::same_error;
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -50,6 +51,45 @@ pub(super) async fn load(
             sessions.iter().map(|(session, _)| Err(same_error(&error).of_session(session))).collect()
         }
     }
+}
+
+pub(super) async fn get(
+    store: &MongoStore,
+    reads: &[(&str, Tenure, &[AuthKey])],
+) -> Vec<Result<Vec<Option<Bytes>>>> {
+    let wanted: Vec<Document> = reads
+        .iter()
+        .filter_map(|(session, tenure, keys)| with_keys(visible(session, *tenure), keys.iter()))
+        .collect();
+    let rows = store
+        .call("get_auths", move |inner| {
+            let wanted = wanted.clone();
+            async move {
+                match wanted.is_empty() {
+                    true => Ok(HashMap::new()),
+                    false => find(&inner, AUTH_KEYS, doc! { "$or": wanted }).await,
+                }
+            }
+        })
+        .await;
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(error) => {
+            return reads.iter().map(|(session, ..)| Err(same_error(&error).of_session(session))).collect();
+        }
+    };
+    reads
+        .iter()
+        .map(|(session, _, keys)| {
+            let rows = rows.get(*session).map(Vec::as_slice).unwrap_or_default();
+            let found: HashMap<AuthKey, Bytes> = rows
+                .iter()
+                .map(|row| entry(row).map(|entry| (entry.key, entry.value)))
+                .collect::<Result<_>>()
+                .map_err(|error| error.during("get_auths"))?;
+            Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        })
+        .collect()
 }
 
 fn state(creds: &[Document], values: &[Document]) -> Result<AuthState> {

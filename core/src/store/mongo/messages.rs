@@ -74,6 +74,8 @@ impl MessageStore for MongoStore {
     }
 
     async fn delete_messages(&self, session: &str) -> Result<(u64, u64)> {
+        // So that the answer counts every chat.
+        self.catch_up(Some(session)).await?;
         let all = doc! { "q": { "sessionId": session }, "limit": 0 };
         let inner = Arc::clone(&self.0);
         let delete = async move {

@@ -136,10 +136,14 @@ impl SqliteStore {
                 let mut results = Vec::with_capacity(batches.len());
                 for batch in &batches {
                     let mut result = None;
-                    writer::in_savepoint(conn, |conn| {
+                    let kept = writer::in_savepoint(conn, |conn| {
                         let outcome = work(conn, batch).map_err(|error| error.during(op));
                         result.insert(outcome).is_ok()
-                    })?;
+                    });
+                    if let Err(lost) = kept {
+                        // Why the whole transaction was undone (a full disk) says more than that it was.
+                        return Err(result.and_then(Result::err).unwrap_or(lost));
+                    }
                     results.extend(result);
                 }
                 Ok(results)
