@@ -49,7 +49,10 @@ impl Audit {
             }
             audit.decrypt_failures += failures;
             match stored.remove(&(*session, message.message_id.as_str())) {
-                None => audit.lost += 1,
+                None => {
+                    progress(format_args!("{session} has lost a message: {message:?}"));
+                    audit.lost += 1;
+                }
                 Some(times) => audit.duplicated += times - 1,
             }
         }
@@ -74,7 +77,12 @@ impl Audit {
             let on_phone = shown.get(&(message.contact.as_str(), message.text.clone())).copied().unwrap_or(0);
             let in_database =
                 out.get(&(message.session.as_str(), message.text.as_str())).copied().unwrap_or(0);
-            audit.lost += u64::from(on_phone == 0 || in_database == 0);
+            if on_phone == 0 || in_database == 0 {
+                progress(format_args!(
+                    "lost: {message:?}, shown {on_phone} times, stored {in_database} times"
+                ));
+                audit.lost += 1;
+            }
             audit.duplicated += on_phone.saturating_sub(1) + in_database.saturating_sub(1);
         }
 
