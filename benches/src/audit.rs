@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::Result;
 use crate::flow::Sent;
 use crate::world::World;
+use crate::{Result, progress};
 
 /// The balance of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,16 +43,25 @@ impl Audit {
             let number = message.to_device.split([':', '@']).next().unwrap_or_default();
             let Some(session) = session_of.get(number) else { continue };
             audit.sent_to_sessions += 1;
-            audit.decrypt_failures += u64::from(message.retries) + u64::from(message.nacked.is_some());
+            let failures = u64::from(message.retries) + u64::from(message.nacked.is_some());
+            if failures > 0 {
+                progress(format_args!("{session} could not read a message: {message:?}"));
+            }
+            audit.decrypt_failures += failures;
             match stored.remove(&(*session, message.message_id.as_str())) {
-                None => audit.lost += 1,
+                None => {
+                    progress(format_args!("{session} has lost a message: {message:?}"));
+                    audit.lost += 1;
+                }
                 Some(times) => audit.duplicated += times - 1,
             }
         }
         // What nobody sent.
         audit.duplicated += stored.values().sum::<u64>();
-        audit.decrypt_failures +=
-            accounting.by_companions.iter().map(|message| u64::from(message.retries)).sum::<u64>();
+        for message in accounting.by_companions.iter().filter(|message| message.retries > 0) {
+            progress(format_args!("a contact could not read a message: {message:?}"));
+            audit.decrypt_failures += u64::from(message.retries);
+        }
 
         let mut out: HashMap<(&str, &str), u64> = HashMap::new();
         for row in rows.iter().filter(|row| row.outgoing) {
@@ -68,15 +77,24 @@ impl Audit {
             let on_phone = shown.get(&(message.contact.as_str(), message.text.clone())).copied().unwrap_or(0);
             let in_database =
                 out.get(&(message.session.as_str(), message.text.as_str())).copied().unwrap_or(0);
-            audit.lost += u64::from(on_phone == 0 || in_database == 0);
+            if on_phone == 0 || in_database == 0 {
+                progress(format_args!(
+                    "lost: {message:?}, shown {on_phone} times, stored {in_database} times"
+                ));
+                audit.lost += 1;
+            }
             audit.duplicated += on_phone.saturating_sub(1) + in_database.saturating_sub(1);
         }
 
         for session in world.place.sessions().await? {
             let of_session = rows.iter().filter(|row| row.session == session.session);
             let (outgoing, incoming): (Vec<_>, Vec<_>) = of_session.partition(|row| row.outgoing);
-            audit.counters_off += session.received.abs_diff(incoming.len() as u64);
-            audit.counters_off += session.sent.abs_diff(outgoing.len() as u64);
+            let stored = (incoming.len() as u64, outgoing.len() as u64);
+            let off = session.received.abs_diff(stored.0) + session.sent.abs_diff(stored.1);
+            if off > 0 {
+                progress(format_args!("{stored:?} messages in and out are stored, but counted {session:?}"));
+            }
+            audit.counters_off += off;
         }
         audit.relinked = world.relinked().await?;
         Ok(audit)

@@ -203,6 +203,9 @@ impl EngineConnection {
     pub(crate) async fn send(&self, chat_id: &str, message_id: &str, outbound: &Outbound) -> Result<()> {
         let to = parse_jid(chat_id)?;
         let message = write_content(outbound, self.auth.now().unix_ms());
+        // A message that has just come in gave this chat a new ratchet key, which the engine would save up to 25 ms
+        // later: a crash in between would leave the contact with a key that nobody has any more.
+        self.client.flush_pending_signal_state().await.map_err(not_written)?;
         let options = SendOptions::default().with_message_id(message_id);
         self.client.send_message_with_options(to, message, options).await.map_err(not_written)?;
         Ok(())
