@@ -7,6 +7,7 @@ from typing import Any, Final, final
 __version__: Final[str]
 ERROR_KINDS: Final[list[tuple[str, int]]]
 STAND_IN: Final[bool]
+DEBUG: Final[bool]
 
 def close() -> None: ...
 def count_handler_error() -> None: ...
@@ -20,7 +21,7 @@ class Operation:
     def cancel(self) -> None: ...
 
 @final
-class KeyReply:
+class Reply:
     def resolve(self, value: bytes) -> None: ...
     def reject(self, exception: BaseException) -> None: ...
 
@@ -63,7 +64,7 @@ class Service:
     def start(
         future: asyncio.Future[Any],
         settings: str,
-        ask_keys: Callable[[tuple[str, bytes, bytes, KeyReply]], object] | None,
+        ask_keys: Callable[[tuple[str, bytes, bytes, Reply]], object] | None,
     ) -> Operation: ...
     @property
     def instance_id(self) -> str: ...

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import _decode
+from ._logging import logger
 from ._native import QrCode
 from .records import (
     Content,
@@ -230,9 +231,21 @@ def decode_batch(text: str, service: Service) -> list[Event]:
 
 
 def _event(event: dict[str, Any], service: Service) -> Event:
-    data = event.get("data") or {}
     base = (event["seq"], event["sessionId"], _decode.to_datetime(event["at"]))
-    kind = event["type"]
+    try:
+        known = _known(event["type"], event.get("data") or {}, base, service)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Of another shape than this version knows: shown as it is, and not the end of the stream.
+        logger.warning(
+            "an event of type %r has another shape than expected (%s)", event["type"], type(error).__name__
+        )
+        known = None
+    return known or OtherEvent(*base, event["type"], event.get("data"))
+
+
+def _known(
+    kind: str, data: dict[str, Any], base: tuple[int, str, datetime], service: Service
+) -> Event | None:
     if kind == "message":
         return Message(*base, StoredMessage._from_json(data), service)
     if kind == "message_changed":
@@ -265,4 +278,4 @@ def _event(event: dict[str, Any], service: Service) -> Event:
         return SessionPanicked(*base)
     if kind == "lagged":
         return Lagged(*base, data["dropped"])
-    return OtherEvent(*base, kind, event.get("data"))
+    return None

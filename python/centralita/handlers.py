@@ -36,6 +36,9 @@ CAPACITY = 1_024
 SLOW_S = 60.0
 """A handler that takes longer is named in the log: it holds up its session."""
 
+TURN = 16
+"""Events that plain functions handle before the loop does its other work."""
+
 
 @dataclass(frozen=True, eq=False)
 class Registration:
@@ -71,7 +74,9 @@ class Handlers:
         self._permits = asyncio.Semaphore(max_concurrent)
         self._queues: dict[str, deque[tuple[Event, list[Registration]]]] = {}
         self._workers: set[asyncio.Task[None]] = set()
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls: dict[asyncio.Task[Any], tuple[str, float]] = {}
+        """What runs, with the handler's name and the loop's time when it began."""
+        self._watch: asyncio.TimerHandle | None = None
         self._stopping = False
 
     def add(self, registration: Registration) -> None:
@@ -88,8 +93,16 @@ class Handlers:
         """Begins on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._permits = asyncio.Semaphore(self._max_concurrent)
+        self._look_for_slow_ones(self._loop)
         if self._registered:
             self._subscribe()
+
+    def _look_for_slow_ones(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for name, began in self._calls.values():
+            if now - began >= SLOW_S:
+                logger.warning("handler %s has taken %d s by now; its session waits", name, now - began)
+        self._watch = loop.call_later(SLOW_S, self._look_for_slow_ones, loop)
 
     def _subscribe(self) -> None:
         if self._stream is None and self._loop is not None and not self._stopping:
@@ -98,12 +111,15 @@ class Handlers:
             self._intake = _ours(
                 self._loop.create_task(self._run(self._stream), name="centralita handlers")
             )
+            self._intake.add_done_callback(_report)
 
     async def _run(self, stream: EventStream[Event]) -> None:
+        handled = 0
         async for event in stream:
             await self.dispatch(event)
-            # A full batch must not keep the loop from its other work.
-            await asyncio.sleep(0)
+            handled += 1
+            if handled % TURN == 0:
+                await asyncio.sleep(0)
 
     async def dispatch(self, event: Event) -> None:
         """Has an event handled, after the earlier ones of its session. Waits while too many are under way."""
@@ -172,17 +188,17 @@ class Handlers:
             return
         # Its own task, for its own context; whoever cancels it does not cancel the worker.
         task: asyncio.Task[Any] = _ours(context.run(asyncio.create_task, _awaited(answer)))
-        self._calls.add(task)
+        loop = task.get_loop()
+        self._calls[task] = (registration.name, loop.time())
+        ended: asyncio.Future[None] = loop.create_future()
+        task.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
         try:
-            while not (await asyncio.wait((task,), timeout=SLOW_S))[0]:
-                logger.warning(
-                    "handler %s has taken more than %d s; its session waits", registration.name, SLOW_S
-                )
+            await ended
         except asyncio.CancelledError:
             task.cancel()
             raise
         finally:
-            self._calls.discard(task)
+            del self._calls[task]
         failure = None if task.cancelled() else task.exception()
         if isinstance(failure, Exception):
             self._failed(registration, event, failure)
@@ -207,6 +223,8 @@ class Handlers:
         Called from a handler it waits for none: that would be for itself.
         """
         self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
         intake, self._intake = self._intake, None
         if self._stream is not None:
             self._stream.close()
@@ -226,6 +244,12 @@ class Handlers:
 
 async def _awaited(answer: Awaitable[Any]) -> None:
     await answer
+
+
+def _report(intake: asyncio.Task[None]) -> None:
+    """Says so if the handlers get no more events though nobody stopped them."""
+    if not intake.cancelled() and (error := intake.exception()) is not None:
+        logger.critical("handlers get no more events; report this", exc_info=error)
 
 
 def _ours(task: asyncio.Task[T]) -> asyncio.Task[T]:

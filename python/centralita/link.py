@@ -68,7 +68,10 @@ class LinkStep:
 
 
 class LinkStream:
-    """The steps of a link. It ends after the one last step: linked, timed out, or failed."""
+    """The steps of a link. It ends after the one last step: linked, timed out, or failed.
+
+    A step that was waited for in vain (``asyncio.wait_for``) is not lost: the next waiter gets it.
+    """
 
     def __init__(self, session_id: str, link: _native.Link) -> None:
         self._session_id = session_id

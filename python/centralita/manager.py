@@ -22,6 +22,15 @@ class SessionManager:
 
     It does not run sessions: the service does. Every change is one atomic statement in the database, so that any
     number of processes may make them at once. ``NotFoundError`` from each method if there is no such session.
+
+    >>> import asyncio, centralita
+    >>> async def main() -> None:
+    ...     async with centralita.Service(store=centralita.MemoryStore()) as wa:
+    ...         await wa.manager.create_or_update_session("ventas", name="Ventas")
+    ...         record = await wa.manager.mark_as_inactive("ventas", "nobody uses it")
+    ...         print(record.status, (await wa.manager.get_statistics()).total_sessions)
+    >>> asyncio.run(main())
+    inactive 1
     """
 
     def __init__(self, native: Manager) -> None:

@@ -97,7 +97,11 @@ _DURATIONS = {
 
 
 def seconds(value: Seconds) -> float:
-    """A duration in seconds."""
+    """A duration in seconds.
+
+    >>> seconds(timedelta(minutes=2)), seconds(1)
+    (120.0, 1.0)
+    """
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 

@@ -155,7 +155,12 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class MessageKey:
-    """What makes a message one and the same: ids are only unique within a chat and sender."""
+    """What makes a message one and the same: ids are only unique within a chat and sender.
+
+    >>> key = MessageKey("5491155550000@s.whatsapp.net", "5491155550000@s.whatsapp.net", "3EB0")
+    >>> key in {key}, key.message_id
+    (True, '3EB0')
+    """
 
     chat_id: str
     """JID of the chat."""

@@ -331,11 +331,11 @@ def _sessions(session: str | Iterable[str] | None) -> frozenset[str] | None:
     return frozenset((session,) if isinstance(session, str) else session)
 
 
-def _ask(provider: KeyProvider) -> Callable[[tuple[str, bytes, bytes, _native.KeyReply]], None]:
+def _ask(provider: KeyProvider) -> Callable[[tuple[str, bytes, bytes, _native.Reply]], None]:
     """What the native module calls, on the loop, with a question to a key provider."""
     asked: set[asyncio.Task[None]] = set()
 
-    async def answer(method: str, context: bytes, data: bytes, reply: _native.KeyReply) -> None:
+    async def answer(method: str, context: bytes, data: bytes, reply: _native.Reply) -> None:
         try:
             reply.resolve(bytes(await getattr(provider, method)(context, data)))
         except BaseException as error:
@@ -343,7 +343,7 @@ def _ask(provider: KeyProvider) -> Callable[[tuple[str, bytes, bytes, _native.Ke
             if not isinstance(error, Exception):
                 raise
 
-    def ask(question: tuple[str, bytes, bytes, _native.KeyReply]) -> None:
+    def ask(question: tuple[str, bytes, bytes, _native.Reply]) -> None:
         task = asyncio.get_running_loop().create_task(answer(*question))
         asked.add(task)
         task.add_done_callback(asked.discard)

@@ -27,7 +27,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SqliteStore:
-    """One file, no server: the default. It can be open in one process."""
+    """One file, no server: the default. It can be open in one process.
+
+    >>> SqliteStore("sessions.db") == SqliteStore("sessions.db")
+    True
+    """
 
     path: str | os.PathLike[str] = "centralita.db"
 

@@ -7,6 +7,7 @@
 //! | `delivery` | the only thread that enters Python for results, many at a time |
 //! | `logs` | `tracing` to Python's `logging`, in batches, from a thread of its own |
 //! | `metrics` | what `metrics_text()` renders |
+//! | `callback` | questions that Rust asks Python |
 //! | `config` | the service's settings as the package writes them |
 //! | `keys` | a key provider written in Python |
 //! | `errors` | `centralita::Error` to the exception tree |
@@ -16,6 +17,7 @@
 //! Records cross as JSON with the fields of the seed; the package makes dataclasses of them.
 
 mod bridge;
+mod callback;
 mod cleanup;
 mod config;
 mod delivery;
@@ -42,11 +44,11 @@ mod _native {
     #[pymodule_export]
     use crate::bridge::Operation;
     #[pymodule_export]
+    use crate::callback::Reply;
+    #[pymodule_export]
     use crate::cleanup::Cleanup;
     #[pymodule_export]
     use crate::events::Subscription;
-    #[pymodule_export]
-    use crate::keys::KeyReply;
     #[pymodule_export]
     use crate::link::Link;
     #[pymodule_export]
@@ -72,6 +74,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("ERROR_KINDS", crate::errors::kinds())?;
-        module.add("STAND_IN", cfg!(feature = "stand-in"))
+        module.add("STAND_IN", cfg!(feature = "stand-in"))?;
+        module.add("DEBUG", cfg!(debug_assertions))
     }
 }

@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::bridge::{Operation, spawn};
+use crate::runtime::ProcessBound;
 
 /// The steps of one link, one at a time.
 #[pyclass(frozen)]
-pub(crate) struct Link(Arc<Mutex<LinkStream>>);
+pub(crate) struct Link(ProcessBound<Arc<Mutex<LinkStream>>>);
 
 impl Link {
-    pub(crate) fn new(stream: LinkStream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+    pub(crate) fn new(handle: &tokio::runtime::Handle, stream: LinkStream) -> Self {
+        Self(ProcessBound::new(handle, Arc::new(Mutex::new(stream))))
     }
 }
 
@@ -23,7 +24,7 @@ impl Link {
 impl Link {
     /// The next step as JSON; `None` after the last.
     fn next_step(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
-        let stream = Arc::clone(&self.0);
+        let stream = Arc::clone(self.0.get(py)?);
         spawn(py, future, async move {
             Ok(stream.lock().await.next().await.map(|step| to_json(&step).to_string()))
         })

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::bridge::{Done, Operation, spawn};
+use crate::callback::Callback;
 use crate::cleanup::Cleanup;
 use crate::config::{Config, duration};
 use crate::delivery::Delivery;
@@ -83,7 +84,7 @@ impl Service {
         let provider = match ask_keys {
             Some(ask) => {
                 let event_loop = future.call_method0(py, "get_loop")?;
-                let provider = PythonKeyProvider::new(event_loop, ask, runtime.delivery.sender());
+                let provider = PythonKeyProvider(Callback::new(event_loop, ask, runtime.delivery.sender()));
                 Some(Arc::new(provider) as Arc<dyn KeyProvider>)
             }
             None => None,

@@ -12,7 +12,7 @@ use crate::bridge::{Done, Operation, spawn};
 use crate::config::duration;
 use crate::errors;
 use crate::link::Link;
-use crate::runtime::ProcessBound;
+use crate::runtime::{ProcessBound, Runtime};
 
 /// A handle on one session; it holds nothing open.
 #[pyclass(frozen)]
@@ -65,7 +65,9 @@ impl Session {
     }
 
     fn link(&self, py: Python<'_>) -> PyResult<Link> {
-        self.0.get(py)?.0.link().map(Link::new).map_err(|error| errors::raise(py, &error))
+        let handle = &Runtime::current(py)?.handle;
+        let link = self.0.get(py)?.0.link();
+        link.map(|stream| Link::new(handle, stream)).map_err(|error| errors::raise(py, &error))
     }
 
     fn record(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {

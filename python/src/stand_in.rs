@@ -156,6 +156,17 @@ impl StandInPhone {
         now(py, phone.send_text(to, text))
     }
 
+    /// Sends `count` texts, numbered from 0.
+    fn send_texts(&self, py: Python<'_>, to: &str, text: &str, count: usize) -> PyResult<()> {
+        let phone = self.0.get(py)?;
+        now(py, async {
+            for number in 0..count {
+                phone.send_text(to, &format!("{text} {number}")).await?;
+            }
+            Ok(())
+        })
+    }
+
     /// Does `what` (`reply`, `react`, `edit`, `revoke`) to a message of a chat.
     fn send_about(
         &self,

@@ -56,6 +56,13 @@ def test_what_is_newer_than_the_package_is_kept() -> None:
     assert message.status == "framed" and message.content.type == "poll" and message.text is None
 
 
+def test_another_shape_than_expected_is_shown_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    for kind, data in [("message", {"text": "hola"}), ("typing", ["a"]), ("presence", {"lastSeen": 5})]:
+        other = one(kind, data)
+        assert isinstance(other, centralita.OtherEvent) and (other.type, other.data) == (kind, data)
+    assert len(caplog.records) == 3 and "hola" not in caplog.text
+
+
 def test_every_kind_of_event() -> None:
     text = one("message", MESSAGE)
     assert isinstance(text, centralita.Message) and text.text == "hola"

@@ -104,6 +104,29 @@ def test_the_bot(phones: tuple[Phone, Phone], tmp_path: Path) -> None:
     assert len(phone.devices) == 1
 
 
+def code_of(readme: str) -> str:
+    """The first block of Python in a README."""
+    text = (EXAMPLES.parents[1] / readme).read_text()
+    return text.split("```python\n")[1].split("```")[0]
+
+
+def test_the_readme(phones: tuple[Phone, Phone], tmp_path: Path) -> None:
+    phone, contact = phones
+    with running(tmp_path, code_of("python/README.md")) as bot:
+        phone.scan_qr(bot.until("a QR code", qr_reader.find))
+        bot.until("the link", lambda output: "LINKED" in output)
+        contact.send_text(phone, "/ping")
+        asyncio.run(contact.wait_for_message("pong", timeout=PATIENCE))
+
+
+def test_the_readme_of_the_testing_package(tmp_path: Path) -> None:
+    test = tmp_path / "test_bot.py"
+    test.write_text(code_of("python/testing/README.md"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert process.returncode == 0 and "1 passed" in process.stdout, process.stdout
+
+
 def test_the_script(phones: tuple[Phone, Phone], tmp_path: Path) -> None:
     phone, contact = phones
     with running(tmp_path, script("script.py"), contact.phone_number, "hola") as program:

@@ -54,6 +54,11 @@ def test_the_testing_package_takes_the_place_of_the_shipped_module() -> None:
     assert late.returncode != 0 and "import centralita_testing first" in late.stderr
 
 
+def test_the_name_where_one_looks_for_it() -> None:
+    testing = importlib.import_module("centralita.testing")
+    assert testing.StandIn is centralita_testing.StandIn
+
+
 def test_a_stand_in_build_reaches_loopback_alone() -> None:
     code = """
 import asyncio, os

@@ -92,6 +92,10 @@ class Phone:
         """Sends a text to a phone, number, LID or group. Returns the message id."""
         return self._native.send_text(_address(to), text)
 
+    def send_texts(self, to: Phone | str, text: str, count: int) -> None:
+        """Sends many texts, with a number from 0 behind each."""
+        self._native.send_texts(_address(to), text, count)
+
     def reply(self, chat: Phone | str, message_id: str, text: str) -> str:
         """Answers a message that it received or sent, quoting it."""
         return self._native.send_about("reply", _address(chat), message_id, text)
