@@ -13,8 +13,6 @@ pub(crate) enum Failure {
     /// Python raised something.
     Raised {
         exception: PyErr,
-        /// Its class and text.
-        text: String,
         /// Whether it says that something cannot be reached at present.
         away: bool,
     },
@@ -50,12 +48,14 @@ impl Callback {
     }
 }
 
+type Answer = Result<Vec<u8>, Failure>;
+
 /// Answers one question, once; what comes after is ignored.
 #[pyclass(frozen)]
-pub(crate) struct Reply(Mutex<Option<oneshot::Sender<Result<Vec<u8>, Failure>>>>);
+pub(crate) struct Reply(Mutex<Option<oneshot::Sender<Answer>>>);
 
 impl Reply {
-    fn answer(&self, answer: Result<Vec<u8>, Failure>) {
+    fn answer(&self, answer: Answer) {
         if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // Whoever asked may have been stopped.
             drop(sender.send(answer));
@@ -73,7 +73,6 @@ impl Reply {
         let exception = PyErr::from_value(exception.into_bound(py));
         let away = exception.is_instance_of::<PyConnectionError>(py)
             || exception.is_instance_of::<PyTimeoutError>(py);
-        let text = exception.to_string();
-        self.answer(Err(Failure::Raised { exception, text, away }));
+        self.answer(Err(Failure::Raised { exception, away }));
     }
 }

@@ -228,7 +228,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
         stored += 1;
     };
     // Nothing of the refused one remains, and what was acknowledged is there.
-    assert_eq!(store.get_messages("s", &[refused.key.clone()]).await.unwrap(), [None]);
+    assert_eq!(store.get_messages("s", std::slice::from_ref(&refused.key)).await.unwrap(), [None]);
     assert_eq!(stored_session(&store, "s").await.messages_received, stored as u64);
     store.close().await.unwrap();
     // Room is made; the caller's repeat counts once.
