@@ -82,6 +82,8 @@ async fn start(settings: &Settings) -> centralita::Result<WhatsAppService> {
             options.store_patience = Duration::from_millis(settings.store_patience_ms);
             options.send_timeout = Duration::from_millis(settings.send_timeout_ms);
             options.connect_concurrency = settings.connect_concurrency;
+            // 0 is no limit.
+            options.connects_per_s = settings.connects_per_s.unwrap_or(0);
         })
         .start()
         .await

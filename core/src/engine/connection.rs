@@ -203,11 +203,23 @@ impl EngineConnection {
     pub(crate) async fn send(&self, chat_id: &str, message_id: &str, outbound: &Outbound) -> Result<()> {
         let to = parse_jid(chat_id)?;
         let message = write_content(outbound, self.auth.now().unix_ms());
-        // A message that has just come in gave this chat a new ratchet key, which the engine would save up to 25 ms
-        // later: a crash in between would leave the contact with a key that nobody has any more.
-        self.client.flush_pending_signal_state().await.map_err(not_written)?;
+        self.save_ratchet().await?;
         let options = SendOptions::default().with_message_id(message_id);
         self.client.send_message_with_options(to, message, options).await.map_err(not_written)?;
+        Ok(())
+    }
+
+    /// A message that has just come in gave its chat a new ratchet key, which the engine would save up to 25 ms later:
+    /// a send and a crash in that time would leave the contact with a key that nobody has any more. Goes on until a
+    /// round had nothing to save, since more may come in during one.
+    async fn save_ratchet(&self) -> Result<()> {
+        for _ in 0..SAVE_ROUNDS {
+            let saved = self.auth.ratchet_saves();
+            self.client.flush_pending_signal_state().await.map_err(not_written)?;
+            if self.auth.ratchet_saves() == saved {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -297,6 +309,8 @@ impl Drop for EngineConnection {
     }
 }
 
+/// A chat that is never quiet must not hold up a send for ever.
+const SAVE_ROUNDS: usize = 8;
 const SAVE_INTERVAL: Duration = Duration::from_secs(15);
 const SOCKET_PATIENCE: Duration = Duration::from_secs(25);
 const ABANDON_PATIENCE: Duration = Duration::from_secs(3);

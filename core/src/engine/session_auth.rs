@@ -5,6 +5,7 @@
 //! session is closed, robbed, or its data cannot be read.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(crate) struct SessionAuth {
     closed: CancellationToken,
     failure: OnceLock<Arc<Error>>,
     waiting_since: watch::Sender<Option<Duration>>,
+    ratchet_saves: AtomicU64,
     /// One write at a time: what keeps the order of a session's writes and makes read-modify-write atomic.
     write_gate: tokio::sync::Mutex<()>,
     read_ahead: Mutex<Option<HashMap<AuthKey, Bytes>>>,
@@ -84,6 +86,7 @@ impl SessionAuth {
             closed: CancellationToken::new(),
             failure: OnceLock::new(),
             waiting_since: watch::Sender::new(None),
+            ratchet_saves: AtomicU64::new(0),
             write_gate: tokio::sync::Mutex::new(()),
             read_ahead: Mutex::new(Some(ahead)),
             held: Mutex::default(),
@@ -122,6 +125,16 @@ impl SessionAuth {
     /// Why it failed for good, if it did.
     pub(crate) fn failure(&self) -> Option<Arc<Error>> {
         self.failure.get().cloned()
+    }
+
+    /// Signal sessions were written.
+    pub(crate) fn note_ratchet_saved(&self) {
+        self.ratchet_saves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often Signal sessions were written so far.
+    pub(crate) fn ratchet_saves(&self) -> u64 {
+        self.ratchet_saves.load(Ordering::Relaxed)
     }
 
     /// Since when (monotonic) a call has been waiting for the database; `None` while it answers.

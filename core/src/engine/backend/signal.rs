@@ -118,7 +118,9 @@ impl SignalStore for SessionBackend {
         self.put_all(
             sessions.iter().map(|(address, record)| (self.address(SESSION, address), record.as_ref())),
         )
-        .await
+        .await?;
+        self.auth.note_ratchet_saved();
+        Ok(())
     }
 
     async fn delete_session(&self, address: &str) -> EngineResult<()> {
