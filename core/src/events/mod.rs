@@ -9,6 +9,7 @@ mod subscription;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::session::health::RestartReason;
 use crate::session::status::Status;
 use crate::store::{MessageKey, StatusDetail, StoredMessage};
 
@@ -79,6 +80,11 @@ pub enum EventKind {
     Undecryptable,
     /// A task of this session panicked. The session is restarted; others are not affected.
     Panicked,
+    /// The session was connected but did not work, and is restarted.
+    Restarted {
+        /// What was wrong.
+        reason: RestartReason,
+    },
     /// This subscription was too slow: as many events of it were dropped just before this one.
     Lagged {
         /// How many.

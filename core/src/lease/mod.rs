@@ -1,6 +1,18 @@
 //! Who owns a session: one heartbeat for all leases of this instance.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `standby` | waiting for a session that another instance runs |
+//! | `model` | every interleaving of two owners, searched |
+
+#[cfg(test)]
+mod model;
+mod standby;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Acquired, Lease, Store};
+use standby::Standby;
 
 /// A lease that this instance holds.
 #[derive(Debug, Clone)]
@@ -16,6 +29,8 @@ pub(crate) struct HeldLease {
     pub(crate) lease: Lease,
     /// Cancelled once the lease is known to be another's.
     pub(crate) lost: CancellationToken,
+    /// The monotonic time, in ms, before which the last renewal was not asked for.
+    renewed_ms: Arc<AtomicU64>,
 }
 
 /// What came of an attempt to own a session.
@@ -43,27 +58,41 @@ pub(crate) fn owned_elsewhere() -> Error {
     )
 }
 
+/// The error of a session that another instance has taken.
+pub(crate) fn taken_over(session: &str) -> Error {
+    Error::new(ErrorKind::Conflict, "another instance took the session over; nothing more is written here")
+        .of_session(session)
+}
+
+/// How long a lease lasts, and how often it is renewed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeaseTimes {
+    pub(crate) duration: Duration,
+    pub(crate) heartbeat: Duration,
+}
+
 /// Acquires, renews and releases the leases of one instance.
 pub(crate) struct LeaseKeeper {
     store: Arc<dyn Store>,
     clock: SharedClock,
     owner: String,
-    duration: Duration,
+    times: LeaseTimes,
     held: Mutex<HashMap<String, HeldLease>>,
+    standby: Standby,
 }
 
 impl std::fmt::Debug for LeaseKeeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LeaseKeeper")
             .field("owner", &self.owner)
-            .field("duration", &self.duration)
+            .field("times", &self.times)
             .finish_non_exhaustive()
     }
 }
 
 impl LeaseKeeper {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, owner: String, duration: Duration) -> Self {
-        Self { store, clock, owner, duration, held: Mutex::default() }
+    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, owner: String, times: LeaseTimes) -> Self {
+        Self { store, clock, owner, times, held: Mutex::default(), standby: Standby::default() }
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -71,13 +100,15 @@ impl LeaseKeeper {
     }
 
     pub(crate) fn duration(&self) -> Duration {
-        self.duration
+        self.times.duration
     }
 
     /// Becomes the owner, or learns who is. A lease stolen from an owner that went away is fenced before this
     /// returns, so that whatever that owner still writes is never read.
     pub(crate) async fn acquire(&self, session: &str) -> Result<Acquisition> {
-        let (lease, fence) = match self.store.acquire_lease(session, &self.owner, self.duration).await? {
+        let asked = self.now_ms();
+        let (lease, fence) = match self.store.acquire_lease(session, &self.owner, self.times.duration).await?
+        {
             // If it was ours already, a crash may have come between the steal and the fence.
             Acquired::Granted(lease) => {
                 let fence = lease.fence == lease.generation;
@@ -96,7 +127,8 @@ impl LeaseKeeper {
         if fence {
             self.store.fence_auth(session, lease.tenure()).await?;
         }
-        let held = HeldLease { lease, lost: CancellationToken::new() };
+        let renewed_ms = Arc::new(AtomicU64::new(asked));
+        let held = HeldLease { lease, lost: CancellationToken::new(), renewed_ms };
         self.held().insert(session.to_owned(), held.clone());
         Ok(Acquisition::Ours(held))
     }
@@ -110,28 +142,72 @@ impl LeaseKeeper {
         Ok(())
     }
 
+    /// Before something is written that no fence guards, or a connection is made: is the lease still ours? Asks the
+    /// database only if the last renewal is older than a lease lasts, as after the process was paused. `Conflict`
+    /// if somebody took it.
+    pub(crate) async fn confirm(&self, held: &HeldLease) -> Result<()> {
+        if held.lost.is_cancelled() {
+            return Err(taken_over(&held.lease.session));
+        }
+        let now = self.now_ms();
+        let age = now.saturating_sub(held.renewed_ms.load(Ordering::SeqCst));
+        if u128::from(age) < self.times.duration.as_millis() {
+            return Ok(());
+        }
+        let renewed = self.store.renew_leases(std::slice::from_ref(&held.lease), self.times.duration).await?;
+        if renewed.first() == Some(&true) {
+            held.renewed_ms.fetch_max(now, Ordering::SeqCst);
+            return Ok(());
+        }
+        self.lose(held);
+        Err(taken_over(&held.lease.session))
+    }
+
+    fn lose(&self, held: &HeldLease) {
+        tracing::warn!(session = %held.lease.session, "another instance took the session over");
+        self.held().remove(&held.lease.session);
+        held.lost.cancel();
+    }
+
     /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.
     pub(crate) async fn beat(&self, stop: CancellationToken) {
-        let pause = self.duration / 3;
-        while stop.run_until_cancelled(self.clock.sleep(pause)).await.is_some() {
+        while stop.run_until_cancelled(self.clock.sleep(self.times.heartbeat)).await.is_some() {
             let held: Vec<HeldLease> = self.held().values().cloned().collect();
             if held.is_empty() {
                 continue;
             }
+            let asked = self.now_ms();
             let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
-            match self.store.renew_leases(&leases, self.duration).await {
+            let renewing = self.store.renew_leases(&leases, self.times.duration);
+            let Some(renewed) = stop.run_until_cancelled(renewing).await else { return };
+            match renewed {
                 Ok(still_ours) => {
                     for (held, ours) in held.iter().zip(still_ours) {
-                        if !ours {
-                            tracing::warn!(session = %held.lease.session, "another instance took the session over");
-                            self.held().remove(&held.lease.session);
-                            held.lost.cancel();
+                        if ours {
+                            held.renewed_ms.fetch_max(asked, Ordering::SeqCst);
+                        } else if self.held().contains_key(&held.lease.session) {
+                            // Not one that was given back meanwhile.
+                            self.lose(held);
                         }
                     }
                 }
                 Err(error) => tracing::warn!(%error, "leases could not be renewed; trying again"),
             }
         }
+    }
+
+    /// Looks for leases that became free until `stop`, and wakes who waits for them.
+    pub(crate) async fn watch_standby(&self, stop: CancellationToken) {
+        self.standby.watch(&self.store, &self.clock, self.times.duration, &stop).await;
+    }
+
+    /// Completes once the lease of a session that another instance runs may be free.
+    pub(crate) async fn may_be_free(&self, session: &str) {
+        self.standby.wait(session).await;
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, HeldLease>> {

@@ -12,7 +12,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::engine::transport::SocketFactory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventHub;
-use crate::lease::LeaseKeeper;
+use crate::lease::{LeaseKeeper, LeaseTimes};
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
 use crate::session::pacing::Pacer;
@@ -147,7 +147,10 @@ impl WhatsAppServiceBuilder {
                 Arc::clone(&store),
                 Arc::clone(&clock),
                 owner,
-                self.options.lease_duration,
+                LeaseTimes {
+                    duration: self.options.lease_duration,
+                    heartbeat: self.options.lease_heartbeat.unwrap_or(self.options.lease_duration / 3),
+                },
             ),
             manager: SessionManager::new(Arc::clone(&store), vault.clone(), Arc::clone(&clock)),
             pacer: Pacer::new(&self.options, Arc::clone(&clock)),

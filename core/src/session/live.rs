@@ -7,12 +7,16 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
 use super::context::SessionContext;
+use super::health::Vitals;
 use super::link::{LinkStep, LinkStream};
+use super::orders::Orders;
 use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, EventPump};
+use crate::lease::HeldLease;
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
 use crate::store::{MessageKey, SessionRecord};
@@ -60,6 +64,12 @@ pub(crate) struct LiveSession {
     status: watch::Sender<Status>,
     ended: watch::Sender<Option<Ended>>,
     own_jid: Mutex<String>,
+    lease: Mutex<Option<HeldLease>>,
+    pub(crate) orders: Orders,
+    pub(crate) activity: Activity,
+    vitals: Mutex<Vitals>,
+    /// Parked, or on its way back from it.
+    parked: watch::Sender<bool>,
     events: EventPump,
     sends: Mutex<Sends>,
 }
@@ -75,12 +85,14 @@ struct Sends {
 /// Receipts mostly come for what was sent lately; older ones are looked up in the store.
 const RECENT_SENDS: usize = 1_024;
 /// How long the last writes of a stopping session may take.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+pub(super) const LAST_WRITES: Duration = Duration::from_secs(2);
 
 impl LiveSession {
     pub(crate) fn new(record: &SessionRecord, context: Arc<SessionContext>, origin: Origin) -> Self {
         let id = record.session_id.as_str();
         let stop = context.stop.child_token();
+        let activity = Activity::new(context.clock.monotonic());
+        let vitals = Mutex::new(Vitals::new(context.clock.now()));
         let events = EventPump::start(
             id,
             Arc::clone(&context.clock),
@@ -103,6 +115,11 @@ impl LiveSession {
             status: watch::Sender::new(record.status),
             ended: watch::Sender::new(None),
             own_jid: Mutex::default(),
+            lease: Mutex::default(),
+            orders: Orders::default(),
+            activity,
+            vitals,
+            parked: watch::Sender::new(false),
             sends: Mutex::default(),
         }
     }
@@ -151,6 +168,7 @@ impl LiveSession {
 
     pub(crate) fn set_ended(&self, ended: Ended) {
         self.connected.send_replace(false);
+        self.set_parked(false);
         self.connection.send_replace(None);
         if !self.link.borrow().as_ref().is_some_and(LinkStep::is_last) {
             let (kind, message) = match &ended {
@@ -205,10 +223,31 @@ impl LiveSession {
 
     pub(crate) fn set_connected(&self, connected: bool) {
         self.connected.send_replace(connected);
-        if !connected {
+        if connected {
+            self.activity.traffic(self.context.clock.monotonic());
+            self.set_parked(false);
+        } else {
             // Their acknowledgement can no longer come on this connection.
             lock(&self.sends).waiting.clear();
+            self.activity.acknowledged();
         }
+    }
+
+    /// Parked, or on its way back from it.
+    pub(crate) fn is_parked(&self) -> bool {
+        *self.parked.borrow()
+    }
+
+    pub(crate) fn parked(&self) -> watch::Receiver<bool> {
+        self.parked.subscribe()
+    }
+
+    pub(crate) fn set_parked(&self, parked: bool) {
+        self.parked.send_if_modified(|now| std::mem::replace(now, parked) != parked);
+    }
+
+    pub(crate) fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        lock(&self.vitals)
     }
 
     /// The engine, whether or not it is logged in; `InvalidState` if the session is between two.
@@ -251,6 +290,10 @@ impl LiveSession {
         *lock(&self.own_jid) = jid.to_owned();
     }
 
+    pub(crate) fn set_lease(&self, lease: Option<HeldLease>) {
+        *lock(&self.lease) = lease;
+    }
+
     /// Publishes; never waits for a subscriber.
     pub(crate) fn publish(&self, kind: EventKind) {
         self.events.publish(kind);
@@ -258,6 +301,7 @@ impl LiveSession {
 
     /// Publishes something received: here, and only here, a slow subscriber holds a session up.
     pub(crate) async fn publish_inbound(&self, kind: EventKind) {
+        self.activity.traffic(self.context.clock.monotonic());
         self.events.publish_inbound(kind).await;
     }
 
@@ -271,7 +315,15 @@ impl LiveSession {
     pub(crate) async fn apply_status(&self, event: StatusEvent, update: StatusUpdate) -> Result<()> {
         let manager = &self.context.manager;
         let detail = update.detail.clone();
-        let write = || manager.apply_status(&self.id, event, update.clone());
+        let lease = lock(&self.lease).clone();
+        let write = || async {
+            // The fence guards credentials, not records: a process that wakes up late must not write over the status
+            // of the new owner.
+            if let Some(held) = &lease {
+                self.context.leases.confirm(held).await?;
+            }
+            manager.apply_status(&self.id, event, update.clone()).await
+        };
         let written = if self.stop.is_cancelled() {
             tokio::time::timeout(LAST_WRITES, write()).await.unwrap_or_else(|_| {
                 Err(Error::new(
@@ -306,6 +358,18 @@ impl LiveSession {
         receiver
     }
 
+    /// The message has been written: from now on an acknowledgement is due, unless it has come already.
+    pub(crate) fn note_written(&self, message_id: &str) {
+        if lock(&self.sends).waiting.contains_key(message_id) {
+            self.activity.written(self.context.clock.monotonic());
+        }
+    }
+
+    /// Whether no send is under way.
+    pub(crate) fn awaits_no_ack(&self) -> bool {
+        lock(&self.sends).waiting.is_empty()
+    }
+
     pub(crate) fn forget_ack(&self, message_id: &str) {
         lock(&self.sends).waiting.remove(message_id);
     }
@@ -313,6 +377,7 @@ impl LiveSession {
     /// Takes an acknowledgement to whoever waits for it. False if nobody does.
     pub(crate) fn acknowledge(&self, message_id: &str, error: Option<String>) -> bool {
         let waiting = lock(&self.sends).waiting.remove(message_id);
+        self.activity.acknowledged();
         waiting.is_some_and(|sender| sender.send(error).is_ok())
     }
 

@@ -1,14 +1,18 @@
 //! One live session: its supervisor, its status, its link to a phone, what comes in and what goes out.
 
+pub(crate) mod activity;
 pub(crate) mod auth;
 mod connection_run;
 pub(crate) mod context;
 mod endings;
+pub mod health;
 pub(crate) mod inbound;
 pub mod link;
 pub(crate) mod live;
+pub(crate) mod orders;
 pub mod outbound;
 pub mod pacing;
+mod parking;
 pub(crate) mod reconnect;
 pub mod status;
 pub(crate) mod supervisor;

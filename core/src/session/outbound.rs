@@ -101,7 +101,8 @@ pub struct SentMessage {
 pub(crate) async fn send(live: &Arc<LiveSession>, outgoing: Outgoing) -> Result<SentMessage> {
     check(&outgoing).map_err(|error| error.of_session(&live.id).during("send"))?;
     let chat_id = chat_id(&outgoing.to).map_err(|error| error.of_session(&live.id).during("send"))?;
-    let engine = live.connected_engine().map_err(|error| error.during("send"))?;
+    let patience = outgoing.timeout.unwrap_or(live.context.options.send_timeout);
+    let engine = live.awake_engine(patience).await.map_err(|error| error.during("send"))?;
     let live = Arc::clone(live);
     let id = live.id.clone();
     let runtime = live.context.runtime.tokio().clone();
@@ -173,6 +174,7 @@ impl Send {
             self.mark(&key, MessageStatus::Indeterminate).await?;
             return Err(error);
         }
+        self.live.note_written(&key.message_id);
         let answer = tokio::select! {
             biased;
             answer = acknowledged => answer.ok(),
