@@ -14,6 +14,7 @@ use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::passkey::Assertion;
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::types::events::Subscription;
+use whatsapp_rust::wacore::iq::keepalive::KeepaliveSpec;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore_binary::JidExt;
 use whatsapp_rust::waproto::whatsapp as wa;
@@ -23,7 +24,6 @@ use super::backend::SessionBackend;
 use super::content::{Outbound, write_content};
 use super::events::{EndReason, EngineEvent, EventForwarder, end_reason, interest};
 use super::executor::EngineExecutor;
-use super::http::EngineHttp;
 use super::inbound::{Commit, CommitHook};
 use super::jid::parse_jid;
 use super::session_auth::SessionAuth;
@@ -77,7 +77,7 @@ impl EngineConnection {
         sockets: SocketFactory,
         commit: Commit,
         runtime: Handle,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<EngineEvent>)> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Box<EngineEvent>>)> {
         let backend = Arc::new(SessionBackend::new(Arc::clone(&auth)));
         let device = PersistenceManager::new(backend).await.map_err(|error| load_failed(&auth, error))?;
         let device = Arc::new(device);
@@ -91,7 +91,7 @@ impl EngineConnection {
             .with_runtime(EngineExecutor::new(runtime, ended.clone()))
             .with_persistence_manager(device)
             .with_transport_factory(sockets.cut_by(auth.cut()))
-            .with_http_client(EngineHttp::default())
+            .with_http_client(sockets.http())
             // Without it every session fetches the version over HTTPS, and none connects if that is down.
             .with_version_override(settings.version)
             // Without it the device is saved only at a few moments: a crash after linking would lose the link.
@@ -251,6 +251,20 @@ impl EngineConnection {
         } else {
             format!("{}@lid", entry.lid)
         })
+    }
+
+    /// Frames received on this client so far.
+    pub(crate) fn frames_received(&self) -> u64 {
+        self.client.stats().frames_received
+    }
+
+    /// Pings. False if nothing at all came in until `patience` was over.
+    pub(crate) async fn answers_ping(&self, patience: Duration) -> bool {
+        let before = self.frames_received();
+        let ping = self.client.execute(KeepaliveSpec::with_timeout(patience));
+        // A full socket buffer takes no ping: the engine's own time-out begins only after it is written.
+        let outcome = tokio::time::timeout(patience, ping).await;
+        matches!(outcome, Ok(Ok(()))) || self.frames_received() != before
     }
 
     /// Memory that the engine and its socket take for this session, by the engine's own count.

@@ -158,11 +158,12 @@ pub(crate) fn interest() -> EventInterest {
 /// Hands events over without ever holding up the engine's task, on which it is called.
 #[derive(Debug)]
 pub(crate) struct EventForwarder {
-    events: mpsc::UnboundedSender<EngineEvent>,
+    /// Boxed: a channel keeps room for 32 items, however few there are.
+    events: mpsc::UnboundedSender<Box<EngineEvent>>,
 }
 
 impl EventForwarder {
-    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<EngineEvent>) {
+    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Box<EngineEvent>>) {
         let (events, receiver) = mpsc::unbounded_channel();
         (Arc::new(Self { events }), receiver)
     }
@@ -172,7 +173,7 @@ impl EventHandler for EventForwarder {
     fn handle_event(&self, event: Arc<Event>) {
         // A receiver that is gone is a session that has ended.
         if let Some(event) = translate(&event)
-            && self.events.send(event).is_err()
+            && self.events.send(Box::new(event)).is_err()
         {
             tracing::trace!("an event came after its session had ended");
         }

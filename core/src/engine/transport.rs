@@ -22,12 +22,13 @@ use whatsapp_rust::wacore::net::{
 };
 use whatsapp_rust::wacore::stats::TransportResourceReport;
 
+use super::http::EngineHttp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// tungstenite's default is 128 KiB a socket, most of what an idle session would weigh.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Frames wait here until the engine takes them: the only back-pressure towards the socket.
-const FRAMES_IN_FLIGHT: usize = 64;
+const FRAMES_IN_FLIGHT: usize = 8;
 /// A stanza with inline history is the largest thing that WhatsApp sends.
 const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -41,6 +42,8 @@ pub(crate) struct SocketFactory {
     tls: Arc<rustls::ClientConfig>,
     runtime: Handle,
     cut: CancellationToken,
+    /// One pool for all sessions.
+    http: EngineHttp,
 }
 
 impl SocketFactory {
@@ -51,7 +54,13 @@ impl SocketFactory {
             admit_address(url)?;
         }
         let cut = CancellationToken::new();
-        Ok(Self { url: url.into(), tls: Arc::new(tls_config()?), runtime, cut })
+        let http = EngineHttp::default();
+        Ok(Self { url: url.into(), tls: Arc::new(tls_config()?), runtime, cut, http })
+    }
+
+    /// The HTTPS client that all sessions share.
+    pub(crate) fn http(&self) -> EngineHttp {
+        self.http.clone()
     }
 
     /// For a session whose sockets are cut by this token: from then on nothing is written to them.

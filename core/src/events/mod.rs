@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::session::OutboxOutcome;
+use crate::session::health::RestartReason;
 use crate::session::status::Status;
 use crate::store::{MessageKey, StatusDetail, StoredMessage};
 
@@ -105,6 +106,11 @@ pub enum EventKind {
     Unknown {
         /// As it was logged.
         raw: serde_json::Value,
+    },
+    /// The session was connected but did not work, and is restarted.
+    Restarted {
+        /// What was wrong.
+        reason: RestartReason,
     },
     /// This subscription was too slow: as many events of it were dropped just before this one.
     Lagged {

@@ -1,4 +1,15 @@
 //! Who owns a session: one heartbeat for all leases of this instance.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `standby` | waiting for a session that another instance runs |
+//! | `model` | every interleaving of two owners, searched |
+
+#[cfg(test)]
+mod model;
+mod standby;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,6 +21,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::group::GroupCommit;
 use crate::store::{Acquired, Lease, Store};
+use standby::Standby;
 
 /// A lease that this instance holds.
 #[derive(Debug, Clone)]
@@ -79,21 +91,35 @@ pub(crate) fn owned_elsewhere() -> Error {
     )
 }
 
+/// The error of a session that another instance has taken.
+pub(crate) fn taken_over(session: &str) -> Error {
+    Error::new(ErrorKind::Conflict, "another instance took the session over; nothing more is written here")
+        .of_session(session)
+}
+
+/// How long a lease lasts, and how often it is renewed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeaseTimes {
+    pub(crate) duration: Duration,
+    pub(crate) heartbeat: Duration,
+}
+
 /// Acquires, renews and releases the leases of one instance.
 pub(crate) struct LeaseKeeper {
     store: Arc<dyn Store>,
     group: Arc<GroupCommit>,
     clock: SharedClock,
     owner: String,
-    duration: Duration,
+    times: LeaseTimes,
     held: Mutex<HashMap<String, HeldLease>>,
+    standby: Standby,
 }
 
 impl std::fmt::Debug for LeaseKeeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LeaseKeeper")
             .field("owner", &self.owner)
-            .field("duration", &self.duration)
+            .field("times", &self.times)
             .finish_non_exhaustive()
     }
 }
@@ -103,10 +129,10 @@ impl LeaseKeeper {
         group: Arc<GroupCommit>,
         clock: SharedClock,
         owner: String,
-        duration: Duration,
+        times: LeaseTimes,
     ) -> Self {
         let store = Arc::clone(group.store());
-        Self { store, group, clock, owner, duration, held: Mutex::default() }
+        Self { store, group, clock, owner, times, held: Mutex::default(), standby: Standby::default() }
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -114,14 +140,14 @@ impl LeaseKeeper {
     }
 
     pub(crate) fn duration(&self) -> Duration {
-        self.duration
+        self.times.duration
     }
 
     /// Becomes the owner, or learns who is. A lease stolen from an owner that went away is fenced before this
     /// returns, so that whatever that owner still writes is never read.
     pub(crate) async fn acquire(&self, session: &str) -> Result<Acquisition> {
         let asked_at = Moment::of(&self.clock);
-        let acquired = self.group.acquire_lease(session, &self.owner, self.duration).await?;
+        let acquired = self.group.acquire_lease(session, &self.owner, self.times.duration).await?;
         let (lease, fence) = match acquired {
             // If it was ours already, a crash may have come between the steal and the fence.
             Acquired::Granted(lease) => {
@@ -155,53 +181,24 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    /// Renews it no more: it runs out, and whoever takes it then fences what may still be on its way.
-    pub(crate) fn abandon(&self, held: &HeldLease) {
-        self.held().remove(&held.lease.session);
-    }
-
-    /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.
-    pub(crate) async fn beat(&self, stop: CancellationToken) {
-        let pause = self.duration / 3;
-        while stop.run_until_cancelled(self.clock.sleep(pause)).await.is_some() {
-            let held: Vec<HeldLease> = self.held().values().cloned().collect();
-            if held.is_empty() {
-                continue;
-            }
-            let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
-            let asked_at = Moment::of(&self.clock);
-            match self.store.renew_leases(&leases, self.duration).await {
-                Ok(still_ours) => {
-                    for (held, ours) in held.iter().zip(still_ours) {
-                        if ours {
-                            held.renewed(asked_at);
-                        } else {
-                            self.lose(held);
-                        }
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "leases could not be renewed; trying again"),
-            }
-        }
-    }
-
-    /// Whether the lease is still ours. The store is asked only if it was not renewed for so long that it may have
-    /// run out: a process that was paused must not act on what it believed before.
-    pub(crate) async fn confirm(&self, held: &HeldLease) -> Result<bool> {
+    /// Before something is written that no fence guards, or a connection is made: is the lease still ours? Asks the
+    /// database only if the last renewal is older than a lease lasts, as after the process was paused. `Conflict`
+    /// if somebody took it.
+    pub(crate) async fn confirm(&self, held: &HeldLease) -> Result<()> {
         if held.lost.is_cancelled() {
-            return Ok(false);
+            return Err(taken_over(&held.lease.session));
         }
         let asked_at = Moment::of(&self.clock);
-        if held.age(&asked_at) < self.duration {
-            return Ok(true);
+        if held.age(&asked_at) < self.times.duration {
+            return Ok(());
         }
-        let ours = self.store.renew_leases(std::slice::from_ref(&held.lease), self.duration).await?;
-        if ours.first() == Some(&true) {
+        let renewed = self.store.renew_leases(std::slice::from_ref(&held.lease), self.times.duration).await?;
+        if renewed.first() == Some(&true) {
             held.renewed(asked_at);
-            return Ok(true);
+            return Ok(());
         }
         self.lose(held);
-        Ok(false)
+        Err(taken_over(&held.lease.session))
     }
 
     fn lose(&self, held: &HeldLease) {
@@ -211,61 +208,49 @@ impl LeaseKeeper {
         crate::metrics::lease_lost();
     }
 
+    /// Renews it no more: it runs out, and whoever takes it then fences what may still be on its way.
+    pub(crate) fn abandon(&self, held: &HeldLease) {
+        self.held().remove(&held.lease.session);
+    }
+
+    /// Renews all leases until `stop`. A store that is away is no loss: what counts is that nobody else got in.
+    pub(crate) async fn beat(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(self.clock.sleep(self.times.heartbeat)).await.is_some() {
+            let held: Vec<HeldLease> = self.held().values().cloned().collect();
+            if held.is_empty() {
+                continue;
+            }
+            let asked_at = Moment::of(&self.clock);
+            let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
+            let renewing = self.store.renew_leases(&leases, self.times.duration);
+            let Some(renewed) = stop.run_until_cancelled(renewing).await else { return };
+            match renewed {
+                Ok(still_ours) => {
+                    for (held, ours) in held.iter().zip(still_ours) {
+                        if ours {
+                            held.renewed(asked_at);
+                        } else if self.held().contains_key(&held.lease.session) {
+                            // Not one that was given back meanwhile.
+                            self.lose(held);
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "leases could not be renewed; trying again"),
+            }
+        }
+    }
+
+    /// Looks for leases that became free until `stop`, and wakes who waits for them.
+    pub(crate) async fn watch_standby(&self, stop: CancellationToken) {
+        self.standby.watch(&self.store, &self.clock, self.times.duration, &stop).await;
+    }
+
+    /// Completes once the lease of a session that another instance runs may be free.
+    pub(crate) async fn may_be_free(&self, session: &str) {
+        self.standby.wait(session).await;
+    }
+
     fn held(&self) -> MutexGuard<'_, HashMap<String, HeldLease>> {
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock as _;
-    use crate::error::ErrorKind;
-    use crate::store::MemoryStore;
-    use crate::testing::ManualClock;
-
-    const TERM: Duration = Duration::from_secs(30);
-
-    fn keeper(store: &Arc<MemoryStore>, clock: &ManualClock, owner: &str) -> LeaseKeeper {
-        let store = Arc::clone(store) as Arc<dyn Store>;
-        let group = GroupCommit::new(store, &clock.shared(), &tokio::runtime::Handle::current());
-        LeaseKeeper::new(Arc::new(group), clock.shared(), owner.to_owned(), TERM)
-    }
-
-    #[tokio::test]
-    async fn whoever_was_away_for_a_lease_time_asks_before_it_acts() {
-        let clock = ManualClock::new();
-        let store = Arc::new(MemoryStore::with_clock(clock.shared()));
-        let (paused, other) = (keeper(&store, &clock, "paused"), keeper(&store, &clock, "other"));
-        let held = paused.acquire("s").await.and_then(Acquisition::ours).unwrap();
-        assert!(paused.confirm(&held).await.unwrap());
-
-        // Away, but nobody took it: it is renewed on the way.
-        clock.advance(TERM);
-        assert!(paused.confirm(&held).await.unwrap());
-        assert_eq!(
-            other.acquire("s").await.and_then(Acquisition::ours).unwrap_err().kind(),
-            ErrorKind::Conflict
-        );
-
-        clock.advance(TERM);
-        let theirs = other.acquire("s").await.and_then(Acquisition::ours).unwrap();
-        assert!(!paused.confirm(&held).await.unwrap());
-        assert!(held.lost.is_cancelled());
-        assert!(other.confirm(&theirs).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_fresh_lease_costs_no_command_and_an_old_one_is_not_believed_while_the_store_is_away() {
-        let clock = ManualClock::new();
-        let store = Arc::new(MemoryStore::with_clock(clock.shared()));
-        let keeper = keeper(&store, &clock, "one");
-        let held = keeper.acquire("s").await.and_then(Acquisition::ours).unwrap();
-        store.set_unavailable(true);
-        assert!(keeper.confirm(&held).await.unwrap());
-        // A machine that slept: only the wall clock knows.
-        clock.set_now(clock.now().plus(TERM));
-        assert_eq!(keeper.confirm(&held).await.unwrap_err().kind(), ErrorKind::Unavailable);
-        assert!(!held.lost.is_cancelled());
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::transport::SocketFactory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventHub;
 use crate::events::durable::DurableLog;
-use crate::lease::LeaseKeeper;
+use crate::lease::{LeaseKeeper, LeaseTimes};
 use crate::runtime::RuntimeHandle;
 use crate::session::context::SessionContext;
 use crate::session::outbox::Backlogs;
@@ -153,7 +153,10 @@ impl WhatsAppServiceBuilder {
                     Arc::clone(&group),
                     Arc::clone(&clock),
                     owner,
-                    self.options.lease_duration,
+                    LeaseTimes {
+                        duration: self.options.lease_duration,
+                        heartbeat: self.options.lease_heartbeat.unwrap_or(self.options.lease_duration / 3),
+                    },
                 )),
                 durable: self.options.durable_events.clone().map(|options| {
                     Arc::new(DurableLog::new(Arc::clone(&store), Arc::clone(&clock), options))

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, Subscription, SubscriptionOptions};
 use crate::lease::Acquisition;
 use crate::session::context::SessionContext;
+use crate::session::health;
 use crate::session::live::{Ended, Goal, LiveSession, Origin};
 use crate::session::outbound::{Outgoing, SentMessage};
 use crate::session::pacing::PacingStatus;
@@ -69,7 +70,18 @@ impl WhatsAppService {
             let stop = stop.clone();
             inner.tasks.spawn_on(async move { log.trim_until(stop).await }, &runtime);
         }
-        inner.tasks.spawn_on(async move { context.leases.beat(stop).await }, &runtime);
+        let keeper = async move {
+            tokio::join!(context.leases.beat(stop.clone()), context.leases.watch_standby(stop));
+        };
+        inner.tasks.spawn_on(keeper, &runtime);
+        let weak = Arc::downgrade(&inner);
+        let sessions = move || {
+            let inner = weak.upgrade()?;
+            let live = inner.live.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(live.values().filter(|live| !live.has_ended()).cloned().collect())
+        };
+        let stop = inner.heartbeat_stop.clone();
+        inner.tasks.spawn_on(health::watch(Arc::clone(&inner.context), sessions, stop), &runtime);
         inner.tasks.spawn_on(outbox_watch::watch(Arc::downgrade(&inner)), &runtime);
         Self { inner }
     }
@@ -122,6 +134,7 @@ impl WhatsAppService {
     async fn start_known(&self, session_id: &str) -> Result<Session> {
         if let Some(live) = self.live(session_id) {
             if !live.has_ended() {
+                live.wake_if_parked();
                 return Ok(Session::new(self.clone(), session_id.to_owned()));
             }
             self.forget(&live);
@@ -225,6 +238,18 @@ impl WhatsAppService {
         restore::restore_all_and_wait(self, patience, progress)
             .await
             .map_err(|error| error.during("restore_all_and_wait"))
+    }
+
+    /// Closes a session's socket and frees its memory, but keeps it: WhatsApp queues what comes, and a send, a start or
+    /// the schedule (`park_wake_every`) wakes it. Its status is `disconnected`, detail `parked`. Returns once it is
+    /// parked; `InvalidState` if it does not run here or was never linked.
+    pub async fn park_session(&self, session_id: &str) -> Result<()> {
+        let live = self.live(session_id).filter(|live| !live.has_ended()).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidState, "the session does not run in this process; start it first")
+                .of_session(session_id)
+                .during("park_session")
+        })?;
+        live.park().await
     }
 
     /// How the service paces its connections at this moment, and whether WhatsApp refuses the whole fleet.

@@ -53,6 +53,8 @@ pub struct ServiceOptions {
     pub whatsapp_version: Option<(u32, u32, u32)>,
     /// How long a lease lasts without a heartbeat: the time after which another instance takes over. Default 30 s.
     pub lease_duration: Duration,
+    /// How often leases are renewed; at most half of `lease_duration`. Default: a third of it.
+    pub lease_heartbeat: Option<Duration>,
     /// How long a session keeps its socket open while the store is away. Default 20 s; then WhatsApp queues.
     pub store_patience: Duration,
     /// How long `send` waits for WhatsApp's acknowledgement. Default 30 s.
@@ -81,9 +83,9 @@ pub struct ServiceOptions {
     pub connect_concurrency: usize,
     /// How many connections the whole service begins per second at most; 0 for no limit. Default 50.
     pub connects_per_s: u32,
-    /// So many distinct sessions refused by WhatsApp (405, 429, 503, no connection) within `breaker_window`, and no
-    /// fewer than got through, are an outage: all wait, one probes, the others follow slowly. 0 switches that off.
-    /// Default 5.
+    /// So many distinct sessions refused by WhatsApp (405, 429, 503, no connection) within `breaker_window`, and among
+    /// the last twice as many outcomes, are an outage: all wait, one probes, the others follow slowly. 0 switches that
+    /// off. Default 5.
     pub breaker_threshold: usize,
     /// See `breaker_threshold`. Default 10 s.
     pub breaker_window: Duration,
@@ -91,6 +93,21 @@ pub struct ServiceOptions {
     pub breaker_pause_min: Duration,
     /// The longest pause of all sessions. Default 2 min.
     pub breaker_pause_max: Duration,
+    /// A connected session that has received nothing for this long is pinged. The engine pings an idle socket each 15
+    /// to 30 s, so that a healthy one is never silent for the default of 35 s.
+    pub silence_after: Duration,
+    /// How long that ping may take; then the session is a zombie and is restarted. Default 10 s.
+    pub ping_timeout: Duration,
+    /// Messages written and none acknowledged for this long, though other things come in: the session is restarted.
+    /// Default 25 s, less than `send_timeout`.
+    pub send_stall_after: Duration,
+    /// Sessions without a message in or out for this long are parked; see `WhatsAppService::park_session`. At least
+    /// 1 s. Default `None`: never.
+    pub park_idle_after: Option<Duration>,
+    /// How often parked sessions connect to fetch what waits at WhatsApp. At least 1 s. Default `None`: only on demand.
+    pub park_wake_every: Option<Duration>,
+    /// How long a session that was woken by `park_wake_every` stays up without a message. Default 20 s.
+    pub park_awake_for: Duration,
     /// Where the stand-in listens, such as `ws://127.0.0.1:4000/ws/chat`. Loopback only. Default:
     /// `CENTRALITA_STAND_IN_URL`.
     #[cfg(feature = "stand-in")]
@@ -107,6 +124,7 @@ impl Default for ServiceOptions {
             preload_chats: PreloadChats::default(),
             whatsapp_version: None,
             lease_duration: Duration::from_secs(30),
+            lease_heartbeat: None,
             store_patience: Duration::from_secs(20),
             send_timeout: Duration::from_secs(30),
             pre_key_count: 812,
@@ -124,6 +142,12 @@ impl Default for ServiceOptions {
             breaker_window: Duration::from_secs(10),
             breaker_pause_min: Duration::from_secs(5),
             breaker_pause_max: Duration::from_secs(120),
+            silence_after: Duration::from_secs(35),
+            ping_timeout: Duration::from_secs(10),
+            send_stall_after: Duration::from_secs(25),
+            park_idle_after: None,
+            park_wake_every: None,
+            park_awake_for: Duration::from_secs(20),
             #[cfg(feature = "stand-in")]
             stand_in_url: std::env::var("CENTRALITA_STAND_IN_URL").ok(),
             push_name: None,
@@ -153,12 +177,31 @@ impl ServiceOptions {
             Ok(())
         };
         within("lease_duration", self.lease_duration, second, day)?;
+        if let Some(heartbeat) = self.lease_heartbeat
+            && (heartbeat.is_zero() || heartbeat > self.lease_duration / 2)
+        {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "option lease_heartbeat must be more than 0 s and at most half of lease_duration: \
+                 a lease that runs out between two heartbeats is taken over from an owner that lives",
+            ));
+        }
         within("store_patience", self.store_patience, second, day)?;
         within("send_timeout", self.send_timeout, Duration::from_millis(1), day)?;
         within("reconnect_min", self.reconnect_min, Duration::from_millis(1), day)?;
         within("reconnect_max", self.reconnect_max, self.reconnect_min, day)?;
         within("stable_after", self.stable_after, Duration::ZERO, day)?;
         within("penalty_min", self.penalty_min, Duration::from_millis(1), day)?;
+        within("silence_after", self.silence_after, second, day)?;
+        within("ping_timeout", self.ping_timeout, Duration::from_millis(100), day)?;
+        within("send_stall_after", self.send_stall_after, second, day)?;
+        within("park_awake_for", self.park_awake_for, second, day)?;
+        if let Some(idle) = self.park_idle_after {
+            within("park_idle_after", idle, second, 365 * day)?;
+        }
+        if let Some(every) = self.park_wake_every {
+            within("park_wake_every", every, second, 14 * day)?;
+        }
         within("breaker_window", self.breaker_window, second, day)?;
         within("breaker_pause_min", self.breaker_pause_min, Duration::from_millis(1), day)?;
         within("breaker_pause_max", self.breaker_pause_max, self.breaker_pause_min, day)?;

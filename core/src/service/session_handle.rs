@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::handle::WhatsAppService;
 use crate::engine::jid::chat_id;
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::health::{SessionHealth, health};
 use crate::session::link::{LinkStep, LinkStream};
 use crate::session::live::LiveSession;
 use crate::session::outbound::{self, Outgoing, SentMessage};
@@ -119,7 +120,23 @@ impl Session {
         live.wait_connected(patience).await
     }
 
-    /// Ends a pause between two connections: the next attempt is made now.
+    /// Its link, what comes in and what goes out, and its memory. `InvalidState` if it does not run here.
+    pub async fn health(&self) -> Result<SessionHealth> {
+        let live = self.live().map_err(|error| error.during("health"))?;
+        Ok(health(&live).await)
+    }
+
+    /// Whether it is parked, or on its way back from that.
+    pub fn is_parked(&self) -> bool {
+        self.live().is_ok_and(|live| live.is_parked())
+    }
+
+    /// See [`WhatsAppService::park_session`].
+    pub async fn park(&self) -> Result<()> {
+        self.service.park_session(&self.id).await
+    }
+
+    /// Ends a pause between two connections, or wakes a parked session: the next attempt is made now.
     pub fn reconnect_now(&self) -> Result<()> {
         self.live()?.wake.notify_one();
         Ok(())
@@ -185,7 +202,8 @@ impl Session {
         }
         let live = self.live().map_err(|error| error.during(OP))?;
         let ids: Vec<&str> = keys.iter().map(|key| key.message_id.as_str()).collect();
-        let engine = live.connected_engine().map_err(|error| error.during(OP))?;
+        let patience = live.context.options.send_timeout;
+        let engine = live.awake_engine(patience).await.map_err(|error| error.during(OP))?;
         engine
             .mark_read(&first.chat_id, &first.sender, &ids)
             .await

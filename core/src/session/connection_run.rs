@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
+use super::health::RestartReason;
 use super::link::{LinkStep, Secret};
-use super::live::LiveSession;
+use super::live::{LAST_WRITES, LiveSession};
+use super::orders::Order;
 use super::pacing::ConnectPermit;
 use super::reconnect::BackOff;
 use super::status::StatusEvent;
@@ -24,7 +28,7 @@ use crate::store::patience::until_available;
 use crate::store::{SessionPatch, StatusDetail};
 
 /// How long a session that is stopped may take to flush and close.
-pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the server gets to close after it said why.
 const SERVER_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// Events taken in one go, so that their changes are one write.
@@ -42,6 +46,16 @@ pub(super) struct ConnectionRun<'a> {
     pub(super) connected_at: Option<Duration>,
     started_at: Duration,
     pub(super) link_over: bool,
+    /// The engine's run; it goes on while the connection is being closed, and not after that.
+    running: Option<AbortHandle>,
+}
+
+impl Drop for ConnectionRun<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.abort();
+        }
+    }
 }
 
 /// Why the loop over a connection's events was left.
@@ -52,6 +66,7 @@ enum Left {
     Panicked,
     Stopped,
     LeaseLost,
+    Ordered(Order),
     AuthClosed,
     StoreAway,
 }
@@ -74,24 +89,16 @@ impl<'a> ConnectionRun<'a> {
             connected_at: None,
             started_at: live.context.clock.monotonic(),
             link_over: false,
+            running: None,
         }
     }
 
     pub(super) async fn until_its_end(
         &mut self,
-        events: &mut mpsc::UnboundedReceiver<EngineEvent>,
+        events: &mut mpsc::UnboundedReceiver<Box<EngineEvent>>,
         back_off: &mut BackOff,
     ) -> Next {
         let live = self.live;
-        // A login of ours would throw the new owner out.
-        let confirmed =
-            until_available(&live.context.clock, &live.stop, |_| {}, || live.confirm_lease()).await;
-        if let Err(error) = confirmed
-            && error.kind() != ErrorKind::Closed
-        {
-            self.connection.abandon().await;
-            return fail(live, self.held, error).await;
-        }
         match self.follow(events).await {
             Ok(Left::Ended(said)) => self.after_end(said, back_off).await,
             Ok(Left::Panicked) => {
@@ -104,6 +111,22 @@ impl<'a> ConnectionRun<'a> {
             Ok(Left::LeaseLost) => {
                 self.connection.abandon().await;
                 Next::End(Err(lost_lease(live).await))
+            }
+            Ok(Left::Ordered(Order::Park)) => {
+                live.begin_parking();
+                live.set_connected(false);
+                self.connection.close(CLOSE_PATIENCE).await;
+                Next::Park
+            }
+            Ok(Left::Ordered(Order::Restart(reason))) => {
+                live.set_connected(false);
+                live.publish(EventKind::Restarted { reason });
+                match reason {
+                    // Nobody is there to take what is left to say.
+                    RestartReason::Zombie => self.connection.abandon().await,
+                    RestartReason::SendStall => self.connection.close(CLOSE_PATIENCE).await,
+                }
+                Next::Rebuild(self.pause_after_loss(back_off, reason.explain()).await)
             }
             Ok(Left::AuthClosed) => {
                 self.connection.abandon().await;
@@ -125,10 +148,11 @@ impl<'a> ConnectionRun<'a> {
         }
     }
 
-    async fn follow(&mut self, events: &mut mpsc::UnboundedReceiver<EngineEvent>) -> Result<Left> {
+    async fn follow(&mut self, events: &mut mpsc::UnboundedReceiver<Box<EngineEvent>>) -> Result<Left> {
         let engine = Arc::clone(self.connection);
         let runtime = self.live.context.runtime.tokio().clone();
         let mut running = runtime.spawn(async move { engine.run().await });
+        self.running = Some(running.abort_handle());
         let auth_closed = self.auth.closed();
         let mut batch = Vec::new();
         loop {
@@ -138,6 +162,8 @@ impl<'a> ConnectionRun<'a> {
                 () = self.live.stop.cancelled() => Some(Left::Stopped),
                 () = self.held.lost.cancelled() => Some(Left::LeaseLost),
                 () = auth_closed.cancelled() => Some(Left::AuthClosed),
+                // Nothing is parked or restarted while a user links it.
+                order = self.live.orders.next(), if self.connected_at.is_some() => Some(Left::Ordered(order)),
                 () = self.store_away() => Some(Left::StoreAway),
                 count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
                     if count == 0 {
@@ -155,14 +181,14 @@ impl<'a> ConnectionRun<'a> {
                     Some(Left::Ended(None))
                 }
             };
-            self.take(std::mem::take(&mut batch)).await?;
+            self.take(std::mem::take(&mut batch).into_iter()).await?;
             if let Some(left) = left {
                 // What was reported before the end belongs to this connection.
                 while let Ok(event) = events.try_recv() {
                     batch.push(event);
                 }
                 if matches!(left, Left::Ended(_)) {
-                    self.take(std::mem::take(&mut batch)).await?;
+                    self.take(std::mem::take(&mut batch).into_iter()).await?;
                 }
                 return Ok(left);
             }
@@ -195,10 +221,10 @@ impl<'a> ConnectionRun<'a> {
     }
 
     /// Sorts a batch of events: those about the connection are acted on here, in order, the others stored.
-    async fn take(&mut self, batch: Vec<EngineEvent>) -> Result<()> {
+    async fn take(&mut self, batch: vec::IntoIter<Box<EngineEvent>>) -> Result<()> {
         let mut updates = Vec::new();
         for event in batch {
-            if let Some(update) = self.act_on(event).await? {
+            if let Some(update) = self.act_on(*event).await? {
                 updates.push(update);
             }
         }
@@ -262,7 +288,7 @@ impl<'a> ConnectionRun<'a> {
                 };
                 self.patch_record(&patch).await?;
                 // Linked on the phone from this moment on: the engine itself would save some seconds later.
-                self.connection.save().await?;
+                self.save().await?;
             }
             EngineEvent::Connected => self.connected().await?,
             EngineEvent::Ended(reason) => {
@@ -305,6 +331,19 @@ impl<'a> ConnectionRun<'a> {
         super::outbox::connected(live);
         live.set_link(LinkStep::Linked);
         Ok(())
+    }
+
+    /// Saves the device; a stop gives it a last chance.
+    async fn save(&self) -> Result<()> {
+        let given_up = async {
+            self.live.stop.cancelled().await;
+            self.live.context.clock.sleep(LAST_WRITES).await;
+        };
+        tokio::select! {
+            biased;
+            saved = self.connection.save() => saved,
+            () = given_up => Err(Error::new(ErrorKind::Closed, "the session was stopped")),
+        }
     }
 
     /// WhatsApp lets this one in: the next may try.

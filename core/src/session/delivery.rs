@@ -57,6 +57,7 @@ async fn write_and_wait(
         live.forget_ack(&key.message_id);
         return Delivered::Unknown(error);
     }
+    live.note_written(&key.message_id);
     let answer = tokio::select! {
         biased;
         answer = acknowledged => answer.ok(),

@@ -204,7 +204,12 @@ impl ConnectionRun<'_> {
             let update = detailed(StatusDetail::LoggedOut);
             ignore_written(live.apply_status(StatusEvent::ConnectionEnded, update).await);
         } else {
-            self.connection.close(CLOSE_PATIENCE).await;
+            if self.auth.waiting_since().borrow().is_some() {
+                // Nothing can be committed: what came in stays unacknowledged, and WhatsApp delivers it again.
+                self.connection.abandon().await;
+            } else {
+                self.connection.close(CLOSE_PATIENCE).await;
+            }
             ignore_written(live.apply_status(StatusEvent::ConnectionEnded, StatusUpdate::default()).await);
         }
         Ok(())

@@ -7,15 +7,18 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
 use super::context::SessionContext;
+use super::health::Vitals;
 use super::link::{LinkStep, LinkStream};
+use super::orders::Orders;
 use super::outbox::SessionOutbox;
 use super::rate_limit::RateLimiter;
 use super::status::{Status, StatusEvent};
 use crate::engine::connection::EngineConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventKind, EventPump, Received};
-use crate::lease::{HeldLease, owned_elsewhere};
+use crate::lease::HeldLease;
 use crate::metrics::SessionSeries;
 use crate::session_manager::StatusUpdate;
 use crate::store::patience::until_available;
@@ -67,6 +70,12 @@ pub(crate) struct LiveSession {
     status: watch::Sender<Status>,
     ended: watch::Sender<Option<Ended>>,
     own_jid: Mutex<String>,
+    lease: Mutex<Option<HeldLease>>,
+    pub(crate) orders: Orders,
+    pub(crate) activity: Activity,
+    vitals: Mutex<Vitals>,
+    /// Parked, or on its way back from it.
+    parked: watch::Sender<bool>,
     events: EventPump,
     pub(crate) series: SessionSeries,
     sends: Mutex<Sends>,
@@ -83,12 +92,14 @@ struct Sends {
 /// Receipts mostly come for what was sent lately; older ones are looked up in the store.
 const RECENT_SENDS: usize = 1_024;
 /// How long the last writes of a stopping session may take.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+pub(super) const LAST_WRITES: Duration = Duration::from_secs(2);
 
 impl LiveSession {
     pub(crate) fn new(record: &SessionRecord, context: Arc<SessionContext>, origin: Origin) -> Self {
         let id = record.session_id.as_str();
         let stop = context.stop.child_token();
+        let activity = Activity::new(context.clock.monotonic());
+        let vitals = Mutex::new(Vitals::new(context.clock.now()));
         let events = EventPump::start(
             id,
             Arc::clone(&context.clock),
@@ -117,6 +128,11 @@ impl LiveSession {
             status: watch::Sender::new(record.status),
             ended: watch::Sender::new(None),
             own_jid: Mutex::default(),
+            lease: Mutex::default(),
+            orders: Orders::default(),
+            activity,
+            vitals,
+            parked: watch::Sender::new(false),
             sends: Mutex::default(),
         }
     }
@@ -174,6 +190,7 @@ impl LiveSession {
 
     pub(crate) fn set_ended(&self, ended: Ended) {
         self.connected.send_replace(false);
+        self.set_parked(false);
         self.connection.send_replace(None);
         if !self.link.borrow().as_ref().is_some_and(LinkStep::is_last) {
             let (kind, message) = match &ended {
@@ -228,10 +245,31 @@ impl LiveSession {
 
     pub(crate) fn set_connected(&self, connected: bool) {
         self.connected.send_replace(connected);
-        if !connected {
+        if connected {
+            self.activity.traffic(self.context.clock.monotonic());
+            self.set_parked(false);
+        } else {
             // Their acknowledgement can no longer come on this connection.
             lock(&self.sends).waiting.clear();
+            self.activity.acknowledged();
         }
+    }
+
+    /// Parked, or on its way back from it.
+    pub(crate) fn is_parked(&self) -> bool {
+        *self.parked.borrow()
+    }
+
+    pub(crate) fn parked(&self) -> watch::Receiver<bool> {
+        self.parked.subscribe()
+    }
+
+    pub(crate) fn set_parked(&self, parked: bool) {
+        self.parked.send_if_modified(|now| std::mem::replace(now, parked) != parked);
+    }
+
+    pub(crate) fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        lock(&self.vitals)
     }
 
     /// The engine, whether or not it is logged in; `InvalidState` if the session is between two.
@@ -274,6 +312,11 @@ impl LiveSession {
         *lock(&self.own_jid) = jid.to_owned();
     }
 
+    /// The lease under which the session runs from now on.
+    pub(crate) fn set_lease(&self, lease: Option<HeldLease>) {
+        *lock(&self.lease) = lease;
+    }
+
     /// Publishes; never waits for a subscriber.
     pub(crate) fn publish(&self, kind: EventKind) {
         self.series.published(&kind);
@@ -287,6 +330,7 @@ impl LiveSession {
         received: Vec<Received>,
         closed: &CancellationToken,
     ) -> Result<()> {
+        self.activity.traffic(self.context.clock.monotonic());
         for received in received.iter().filter(|received| received.is_new) {
             self.series.published(&received.kind);
         }
@@ -303,8 +347,13 @@ impl LiveSession {
     pub(crate) async fn apply_status(&self, event: StatusEvent, update: StatusUpdate) -> Result<()> {
         let manager = &self.context.manager;
         let detail = update.detail.clone();
+        let lease = lock(&self.lease).clone();
         let write = || async {
-            self.confirm_lease().await?;
+            // The fence guards credentials, not records: a process that wakes up late must not write over the status
+            // of the new owner.
+            if let Some(held) = &lease {
+                self.context.leases.confirm(held).await?;
+            }
             manager.apply_status(&self.id, event, update.clone()).await
         };
         let written = if self.stop.is_cancelled() {
@@ -326,23 +375,6 @@ impl LiveSession {
         Ok(())
     }
 
-    /// The lease under which the session runs from now on.
-    pub(crate) fn set_lease(&self, held: HeldLease) {
-        *lock(&self.lease) = Some(held);
-    }
-
-    /// `Conflict` if the session is another instance's by now: whoever was paused must neither write its record nor
-    /// connect. Nothing to confirm before it was ours.
-    pub(crate) async fn confirm_lease(&self) -> Result<()> {
-        let held = lock(&self.lease).clone();
-        match held {
-            Some(held) if !self.context.leases.confirm(&held).await? => {
-                Err(owned_elsewhere().of_session(&self.id))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Registers a send before it is written, so that no acknowledgement can come too early.
     pub(crate) fn expect_ack(&self, key: &MessageKey) -> oneshot::Receiver<Option<String>> {
         let (sender, receiver) = oneshot::channel();
@@ -359,6 +391,18 @@ impl LiveSession {
         receiver
     }
 
+    /// The message has been written: from now on an acknowledgement is due, unless it has come already.
+    pub(crate) fn note_written(&self, message_id: &str) {
+        if lock(&self.sends).waiting.contains_key(message_id) {
+            self.activity.written(self.context.clock.monotonic());
+        }
+    }
+
+    /// Whether no send is under way.
+    pub(crate) fn awaits_no_ack(&self) -> bool {
+        lock(&self.sends).waiting.is_empty()
+    }
+
     pub(crate) fn forget_ack(&self, message_id: &str) {
         lock(&self.sends).waiting.remove(message_id);
     }
@@ -366,6 +410,7 @@ impl LiveSession {
     /// Takes an acknowledgement to whoever waits for it. False if nobody does.
     pub(crate) fn acknowledge(&self, message_id: &str, error: Option<String>) -> bool {
         let waiting = lock(&self.sends).waiting.remove(message_id);
+        self.activity.acknowledged();
         waiting.is_some_and(|sender| sender.send(error).is_ok())
     }
 

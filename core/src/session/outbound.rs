@@ -153,7 +153,7 @@ async fn send_now(live: &Arc<LiveSession>, plan: &Plan) -> std::result::Result<S
     if let Some(ban) = live.limits.ban() {
         return Err(Unsent::for_now(ban.into_error()));
     }
-    let engine = live.connected_engine().map_err(Unsent::for_now)?;
+    let engine = live.awake_engine(plan.timeout).await.map_err(Unsent::for_now)?;
     let mut deadline = live.context.clock.sleep(plan.timeout);
     take_turn(live, plan, &mut deadline).await?;
     let key = MessageKey {

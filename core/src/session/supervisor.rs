@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::auth::{self, LoadedAuth};
 use super::connection_run::{CLOSE_PATIENCE, ConnectionRun};
 use super::inbound::commit;
-use super::live::{Ended, LiveSession, Origin};
+use super::live::{Ended, Goal, LAST_WRITES, LiveSession, Origin};
 use super::pacing::{ConnectPermit, Priority};
+use super::parking::stay_parked;
 use super::reconnect::BackOff;
 use super::status::{Status, StatusEvent};
-use super::turn::turn;
+use super::turn::{Turn, turn};
 use crate::clock::Timestamp;
 use crate::engine::connection::{EngineConnection, EngineSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventKind;
-use crate::lease::{Acquisition, HeldLease, owned_elsewhere};
+use crate::lease::{Acquisition, HeldLease, owned_elsewhere, taken_over};
 use crate::service::options::PreloadChatsType;
 use crate::session_manager::StatusUpdate;
 use crate::store::StatusDetail;
@@ -27,10 +28,11 @@ pub(crate) async fn supervise(live: Arc<LiveSession>) -> Ended {
         Ok(held) => held,
         Err(error) => return refused_start(&live, error).await,
     };
-    live.set_lease(held.clone());
+    live.set_lease(Some(held.clone()));
     let outcome = run(&live, &held).await;
     live.set_connected(false);
     live.set_connection(None);
+    live.set_lease(None);
     let ended = match outcome {
         Ok(()) => Ended::AsAsked,
         Err(error) => Ended::Failed { kind: error.kind(), message: error.message().to_owned() },
@@ -40,14 +42,14 @@ pub(crate) async fn supervise(live: Arc<LiveSession>) -> Ended {
     if settled.is_err() {
         tracing::warn!(session = %live.id, "the store has not answered a last write; the lease runs out by itself");
         live.context.leases.abandon(&held);
-    } else if let Err(error) = live.context.leases.release(&held).await {
-        tracing::warn!(session = %live.id, %error, "the lease could not be released; it runs out by itself");
+        return ended;
+    }
+    let released = tokio::time::timeout(LAST_WRITES, live.context.leases.release(&held)).await;
+    if !matches!(released, Ok(Ok(()))) {
+        tracing::warn!(session = %live.id, "the lease could not be released; it runs out by itself");
     }
     ended
 }
-
-/// How long writes that are on their way may take when the session has ended.
-const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Becomes the session's owner. Another owner may be dead already, in which case its lease runs out; one that
 /// renews it is alive, and then the session is either refused (`Conflict`) or waited for, as it was started.
@@ -66,13 +68,20 @@ async fn acquire(live: &LiveSession) -> Result<HeldLease> {
         if owner_is_alive && !live.stands_by() {
             return Err(owned_elsewhere());
         }
-        if live.stop.run_until_cancelled(context.clock.sleep(pause)).await.is_none() {
+        let look_again = async {
+            if live.stands_by() {
+                context.leases.may_be_free(&live.id).await;
+            } else {
+                context.clock.sleep(pause).await;
+            }
+        };
+        if live.stop.run_until_cancelled(look_again).await.is_none() {
             return Err(Error::new(ErrorKind::Closed, "the session was stopped"));
         }
     }
 }
 
-/// How often another instance's lease is looked at in the time that it lasts.
+/// How often a start looks at another instance's lease in the time that it lasts.
 const LEASE_LOOKS: u32 = 10;
 
 async fn refused_start(live: &LiveSession, error: Error) -> Ended {
@@ -99,6 +108,8 @@ pub(super) enum Next {
     Reconnect(Duration),
     /// Load the auth state anew and build a new client, after a pause.
     Rebuild(Duration),
+    /// Stay without a connection until woken.
+    Park,
     /// The end, as asked or with the status written already.
     End(Result<()>),
 }
@@ -126,35 +137,62 @@ async fn run(live: &Arc<LiveSession>, held: &HeldLease) -> Result<()> {
     loop {
         ignore_written(live.apply_status(StatusEvent::Started, StatusUpdate::default()).await);
         // Before the state is read: what waits for its turn takes no memory.
-        let Some(permit) = turn(live, held, priority).await else { return stopped(live, held).await };
-        priority = Priority::Returning;
-        let next = match auth::load(live, held).await {
-            Ok(loaded) => run_client(live, held, loaded, permit, &mut back_off).await,
-            Err(error) => Err(error),
-        };
-        let next = match next {
-            Ok(next) => next,
-            Err(error) => fail(live, held, error).await,
-        };
-        match next {
-            Next::End(outcome) => return outcome,
-            Next::Reconnect(pause) | Next::Rebuild(pause) => {
-                if !rest(live, held, pause).await {
-                    return stopped(live, held).await;
+        let next = match turn(live, held, priority).await {
+            Turn::Come(permit) => {
+                // On the heap, so that a parked session does not keep it.
+                match Box::pin(connect(live, held, permit, &mut back_off)).await {
+                    Ok(next) => next,
+                    Err(error) => fail(live, held, error).await,
                 }
             }
+            Turn::Park => Next::Park,
+            Turn::End => return stopped(live, held).await,
+        };
+        priority = Priority::Returning;
+        let rested = match next {
+            Next::End(outcome) => return outcome,
+            Next::Reconnect(pause) | Next::Rebuild(pause) => rest(live, held, pause).await,
+            Next::Park => Rested::Park,
+        };
+        match rested {
+            Rested::GoOn => {}
+            Rested::End => return stopped(live, held).await,
+            Rested::Park => match stay_parked(live, held).await {
+                Some(woken) => priority = woken,
+                None => return stopped(live, held).await,
+            },
         }
     }
 }
 
-/// Sleeps. False if the session must end instead.
-async fn rest(live: &LiveSession, held: &HeldLease, pause: Duration) -> bool {
+async fn connect(
+    live: &Arc<LiveSession>,
+    held: &HeldLease,
+    permit: ConnectPermit,
+    back_off: &mut BackOff,
+) -> Result<Next> {
+    let loaded = auth::load(live, held).await?;
+    run_client(live, held, loaded, permit, back_off).await
+}
+
+/// How a pause ended.
+enum Rested {
+    GoOn,
+    Park,
+    End,
+}
+
+/// Sleeps, unless something comes up.
+async fn rest(live: &LiveSession, held: &HeldLease, pause: Duration) -> Rested {
+    // It could not connect: whoever woke it need not wait any longer.
+    live.set_parked(false);
     tokio::select! {
         biased;
-        () = live.stop.cancelled() => false,
-        () = held.lost.cancelled() => false,
-        () = live.wake.notified() => true,
-        () = live.context.clock.sleep(pause) => true,
+        () = live.stop.cancelled() => Rested::End,
+        () = held.lost.cancelled() => Rested::End,
+        () = live.told_to_park() => Rested::Park,
+        () = live.wake.notified() => Rested::GoOn,
+        () = live.context.clock.sleep(pause) => Rested::GoOn,
     }
 }
 
@@ -164,6 +202,13 @@ async fn stopped(live: &LiveSession, held: &HeldLease) -> Result<()> {
         return Err(lost_lease(live).await);
     }
     ignore_written(live.apply_status(StatusEvent::ConnectionEnded, StatusUpdate::default()).await);
+    if live.goal() == Goal::LogOut {
+        return Err(Error::new(
+            ErrorKind::InvalidState,
+            "the session was not connected, so WhatsApp could not be told that it leaves; it is stopped, its \
+             credentials are kept: start it and log out once connected, or delete it and remove the device on the phone",
+        ));
+    }
     Ok(())
 }
 
@@ -171,8 +216,7 @@ pub(super) async fn lost_lease(live: &LiveSession) -> Error {
     // The new owner writes the record from now on; here only the subscribers hear of it.
     let status = Status::Disconnected;
     live.publish(EventKind::Status { status, detail: Some(StatusDetail::OwnedElsewhere) });
-    Error::new(ErrorKind::Conflict, "another instance took the session over; nothing more is written here")
-        .of_session(&live.id)
+    taken_over(&live.id)
 }
 
 /// An error that no new connection mends.
@@ -244,12 +288,21 @@ async fn run_client(
         live.set_connected(false);
         match next {
             Next::Reconnect(pause) => {
-                let may_go = rest(live, held, pause).await;
-                permit = if may_go { turn(live, held, returning(&connection)).await } else { None };
-                if permit.is_none() {
-                    connection.close(CLOSE_PATIENCE).await;
-                    return Ok(Next::End(stopped(live, held).await));
+                let next = match rest(live, held, pause).await {
+                    Rested::GoOn => turn(live, held, returning(&connection)).await,
+                    Rested::Park => Turn::Park,
+                    Rested::End => Turn::End,
+                };
+                if let Turn::Come(admitted) = next {
+                    permit = Some(admitted);
+                    continue;
                 }
+                live.set_connection(None);
+                connection.close(CLOSE_PATIENCE).await;
+                return Ok(match next {
+                    Turn::Park => Next::Park,
+                    _ => Next::End(stopped(live, held).await),
+                });
             }
             next => {
                 live.set_connection(None);

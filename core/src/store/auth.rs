@@ -20,6 +20,16 @@ pub struct Tenure {
 impl Tenure {
     /// The tenure of a session that nobody has ever owned; for tests and tools.
     pub const FIRST: Tenure = Tenure { generation: 1, fence: 0 };
+
+    /// Whether a row of this generation may be written or deleted: not if a newer owner has touched it.
+    pub const fn may_write(self, row_generation: u64) -> bool {
+        row_generation <= self.generation
+    }
+
+    /// Whether a row of this generation is there for a reader: not if a robbed owner wrote it.
+    pub const fn sees(self, row_generation: u64) -> bool {
+        row_generation >= self.fence
+    }
 }
 
 /// The name of one value: the seed's `type` and `id`.

@@ -81,6 +81,14 @@ pub trait LeaseStore: Send + Sync {
     /// The sessions whose lease is held by somebody at this moment, by the database's clock.
     async fn held_sessions(&self) -> Result<Vec<Lease>>;
 
+    /// Of these sessions, those that nobody owns because their lease was given back; one that has merely run out
+    /// need not be among them. Asked for often by instances that stand by: one command, and a short answer.
+    async fn released_sessions(&self, sessions: &[String]) -> Result<Vec<String>> {
+        let mut held = std::collections::HashSet::new();
+        held.extend(self.held_sessions().await?.into_iter().map(|lease| lease.session));
+        Ok(sessions.iter().filter(|session| !held.contains(*session)).cloned().collect())
+    }
+
     /// Removes leases that nobody has held for `idle`, except those whose session still has a record.
     /// Returns how many. They outlive their session so that a stale owner that wakes up after a
     /// deletion still meets a newer generation.

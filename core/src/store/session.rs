@@ -152,6 +152,11 @@ pub enum StatusDetail {
         /// When the next attempt of any session is made.
         until: Timestamp,
     },
+    /// Not connected on purpose, and woken on demand.
+    Parked {
+        /// When it connects by itself to fetch what waits; `None`: only on demand.
+        until: Option<Timestamp>,
+    },
     /// Something else, in words for people.
     Failed {
         /// What happened and what to do.

@@ -34,7 +34,7 @@ pub(super) enum State {
 pub(super) struct Breaker {
     rules: BreakerRules,
     state: State,
-    /// Outcomes of late: who was refused, or `None` for one that got through.
+    /// The last outcomes, twice as many as the threshold: who was refused, or `None` for one that got through.
     recent: VecDeque<(Duration, Option<Arc<str>>)>,
     /// Openings in a row: what the pause grows with.
     openings: u32,
@@ -82,13 +82,19 @@ impl Breaker {
         }
         if let State::HalfOpen { allowed } = self.state {
             let allowed = allowed + 1;
+            self.state = State::HalfOpen { allowed };
             if allowed >= self.rules.all {
-                self.state = State::Closed;
-                self.closed_at = now;
-                self.recent.clear();
-            } else {
-                self.state = State::HalfOpen { allowed };
+                self.close(now);
             }
+        }
+    }
+
+    /// Ends the slow return, if one is under way.
+    pub(super) fn close(&mut self, now: Duration) {
+        if matches!(self.state, State::HalfOpen { .. }) {
+            self.state = State::Closed;
+            self.closed_at = now;
+            self.recent.clear();
         }
     }
 
@@ -116,11 +122,10 @@ impl Breaker {
         opens
     }
 
-    /// Many distinct sessions refused, and no fewer than got through.
+    /// Many distinct sessions refused: half of the last outcomes at least, since no more of them are kept.
     fn is_outage(&self) -> bool {
         let refused: HashSet<&Arc<str>> = self.recent.iter().filter_map(|(_, who)| who.as_ref()).collect();
-        let through = self.recent.iter().filter(|(_, who)| who.is_none()).count();
-        refused.len() >= self.rules.threshold && refused.len() >= through
+        refused.len() >= self.rules.threshold
     }
 
     fn open(&mut self, now: Duration, random: f64) {
@@ -139,7 +144,9 @@ impl Breaker {
     fn note(&mut self, now: Duration, refused: Option<Arc<str>>) {
         self.recent.push_back((now, refused));
         let horizon = now.saturating_sub(self.rules.window);
-        while self.recent.front().is_some_and(|(at, _)| *at < horizon) {
+        while self.recent.len() > 2 * self.rules.threshold
+            || self.recent.front().is_some_and(|(at, _)| *at < horizon)
+        {
             self.recent.pop_front();
         }
     }
@@ -189,13 +196,13 @@ mod tests {
     #[test]
     fn a_few_refused_among_many_that_get_through_are_no_outage() {
         let mut breaker = Breaker::new(rules());
-        for _ in 0..10 {
+        for n in 0..20 {
             breaker.succeeded(SECOND, 0);
-        }
-        for n in 0..9 {
+            breaker.succeeded(SECOND, 0);
             assert!(!breaker.refused(SECOND, &name(n), Some(0), 0.0));
         }
-        assert!(breaker.refused(SECOND, &name(9), Some(0), 0.0));
+        // That all was well a moment ago is no reason to wait.
+        assert!(breaker.refused(SECOND, &name(20), Some(0), 0.0));
     }
 
     #[test]

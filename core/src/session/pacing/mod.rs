@@ -190,6 +190,10 @@ impl Pacer {
         let mut inner = self.inner();
         let before = inner.breaker.at(now);
         inner.breaker.succeeded(now, epoch);
+        // Nobody else waits to be let through slowly.
+        if epoch == inner.breaker.epoch() && inner.line.len() == 0 && inner.connecting_in_epoch <= 1 {
+            inner.breaker.close(now);
+        }
         let after = inner.breaker.at(now);
         self.show(&mut inner, after, now);
         if before != State::Closed && after == State::Closed {

@@ -151,6 +151,18 @@ async fn a_probe_that_fails_opens_it_again_and_one_that_is_stopped_makes_room_fo
 }
 
 #[tokio::test]
+async fn with_nobody_waiting_one_that_gets_through_is_enough() {
+    let clock = ManualClock::new();
+    let pacer = pacer(&clock, |_| {});
+    for n in 0..3 {
+        admitted(&pacer, &n.to_string()).await.refused(Refusal::Unreachable);
+    }
+    clock.advance(4 * SECOND);
+    admitted(&pacer, "probe").await.answered();
+    assert_eq!(pacer.status().breaker, BreakerState::Closed);
+}
+
+#[tokio::test]
 async fn connections_begun_before_the_outage_are_no_probes() {
     let clock = ManualClock::new();
     let pacer = pacer(&clock, |_| {});

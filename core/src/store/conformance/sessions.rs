@@ -260,6 +260,8 @@ pub async fn every_status_detail_comes_back(store: &dyn Store) {
         StatusDetail::StoreUnavailable,
         StatusDetail::LinkTimedOut,
         StatusDetail::WaitingForTurn,
+        StatusDetail::Parked { until: None },
+        StatusDetail::Parked { until: Some(LATER) },
         StatusDetail::FleetPaused { until: LATER },
         StatusDetail::Failed { message: "say \"what\" 🦀".into() },
     ] {

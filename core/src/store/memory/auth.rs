@@ -23,7 +23,7 @@ impl Row {
 
     /// Below the fence a robbed owner wrote it: it is not there.
     fn is_visible(&self, tenure: Tenure) -> bool {
-        self.generation >= tenure.fence
+        tenure.sees(self.generation)
     }
 }
 
@@ -82,7 +82,7 @@ impl Data {
         mut rows: impl Iterator<Item = &'a Row>,
     ) -> Result<()> {
         let leased = self.leases.get(session).is_some_and(|lease| lease.generation > tenure.generation);
-        if leased || rows.any(|row| row.generation > tenure.generation) {
+        if leased || rows.any(|row| !tenure.may_write(row.generation)) {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "a newer owner has taken over; stop the session here, nothing was written",

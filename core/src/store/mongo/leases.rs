@@ -131,6 +131,27 @@ impl LeaseStore for MongoStore {
         .await
     }
 
+    async fn released_sessions(&self, sessions: &[String]) -> Result<Vec<String>> {
+        let sessions: Arc<[String]> = sessions.into();
+        self.call("released_sessions", move |inner| {
+            let sessions = Arc::clone(&sessions);
+            async move {
+                // A lease that was given back has no owner; this answers with nothing as long as all are held.
+                let filter = doc! { "_id": { "$in": &*sessions }, "owner": "" };
+                let found = inner.collection(LEASES).find(filter).batch_size(100_000).await?;
+                let released: Vec<Document> = found.try_collect().await?;
+                Ok(released
+                    .iter()
+                    .map(lease)
+                    .collect::<Result<Vec<_>>>()?
+                    .into_iter()
+                    .map(|l| l.session)
+                    .collect())
+            }
+        })
+        .await
+    }
+
     async fn forget_leases(&self, idle: Duration) -> Result<u64> {
         self.call("forget_leases", move |inner| async move { forget(&inner, idle).await }).await
     }
