@@ -125,12 +125,7 @@ impl std::fmt::Debug for LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    pub(crate) fn new(
-        group: Arc<GroupCommit>,
-        clock: SharedClock,
-        owner: String,
-        times: LeaseTimes,
-    ) -> Self {
+    pub(crate) fn new(group: Arc<GroupCommit>, clock: SharedClock, owner: String, times: LeaseTimes) -> Self {
         let store = Arc::clone(group.store());
         Self { store, group, clock, owner, times, held: Mutex::default(), standby: Standby::default() }
     }
