@@ -33,7 +33,9 @@ __all__ = [
     "Lagged",
     "Message",
     "MessageChanged",
+    "Missed",
     "OtherEvent",
+    "OutboxEnded",
     "Presence",
     "SessionPanicked",
     "StatusChanged",
@@ -164,6 +166,27 @@ class MessageChanged(_MessageEvent):
 
 
 @dataclass(frozen=True)
+class OutboxEnded(Event):
+    """A message that waited in the outbox has come to its end. The stored message shows the same as its status."""
+
+    message_id: str
+    key: MessageKey | None
+    """What names the message; ``None`` if the entry could not be decrypted any more."""
+    outcome: str
+    """How it ended, such as ``sent``, ``failed`` or ``expired``."""
+    reason: str | None
+    """Why, if it was not sent for a reason beyond its outcome."""
+
+
+@dataclass(frozen=True)
+class Missed(Event):
+    """The bounds of the log of durable events cut off what a consumer had not read yet."""
+
+    count: int
+    """How many. ``seq`` is the number of the last of them."""
+
+
+@dataclass(frozen=True)
 class Typing(Event):
     """A contact types in a chat, or stopped."""
 
@@ -276,6 +299,21 @@ def _known(
         return Undecryptable(*base)
     if kind == "panicked":
         return SessionPanicked(*base)
+    if kind == "outbox_ended":
+        key = data["key"]
+        return OutboxEnded(
+            *base,
+            data["messageId"],
+            None if key is None else _decode.build(MessageKey, key),
+            data["outcome"],
+            data["reason"],
+        )
+    if kind == "missed":
+        return Missed(*base, data["count"])
+    if kind == "unknown":
+        # Logged by a later version: shown under the name that it had there.
+        raw = data["raw"]
+        return OtherEvent(*base, raw["type"], raw.get("data"))
     if kind == "lagged":
         return Lagged(*base, data["dropped"])
     return None

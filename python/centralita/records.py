@@ -80,6 +80,12 @@ class MessageStatus(_Name):
 
     PENDING = "pending"
     """Stored, not yet written to the socket."""
+    QUEUED = "queued"
+    """It waits in the outbox."""
+    CANCELLED = "cancelled"
+    """Somebody took it out of the outbox before it was sent."""
+    EXPIRED = "expired"
+    """Its time in the outbox ran out before it was sent."""
     INDETERMINATE = "indeterminate"
     """Written and not acknowledged in time: it may or may not arrive."""
     FAILED = "failed"

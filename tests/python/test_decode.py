@@ -81,6 +81,12 @@ def test_every_kind_of_event() -> None:
     assert isinstance(one("panicked", None), centralita.SessionPanicked)
     history = one("history", {"chats": 2, "messages": 9})
     assert isinstance(history, centralita.HistoryStored) and history.messages == 9
+    ended = one("outbox_ended", {"messageId": "A", "key": KEY, "outcome": "expired", "reason": None})
+    assert isinstance(ended, centralita.OutboxEnded) and ended.key == text.key and ended.outcome == "expired"
+    missed = one("missed", {"count": 3})
+    assert isinstance(missed, centralita.Missed) and missed.count == 3
+    later = one("unknown", {"raw": {"type": "call", "data": {"from": "1"}}})
+    assert isinstance(later, centralita.OtherEvent) and (later.type, later.data) == ("call", {"from": "1"})
     lagged = one("lagged", {"dropped": 3})
     assert isinstance(lagged, centralita.Lagged) and lagged.dropped == 3
 
