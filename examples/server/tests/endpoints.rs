@@ -139,9 +139,17 @@ async fn the_whole_life_of_a_session(kind: StoreKind) {
     let send_to_stopped = json!({ "to": to, "text": "x" });
     let refused = api.post("/api/sessions/ventas/messages", send_to_stopped).await;
     refused.expect_error(StatusCode::CONFLICT, "invalid_state").await;
+    let waits = json!({ "to": to, "text": "luego", "queueForS": 600 });
+    let queued = api.post("/api/sessions/ventas/messages", waits).await.expect(StatusCode::OK).await;
+    assert_eq!(queued["status"], "queued");
     api.post_nothing("/api/sessions/ventas/start").await.expect(StatusCode::OK).await;
     api.details_where("ventas", "the start", |details| details["isConnected"] == true).await;
     assert_eq!(world.phone.devices().len(), 1);
+    world
+        .contact
+        .wait_for_message(PATIENCE, |message| message.text.as_deref() == Some("luego"))
+        .await
+        .unwrap();
     api.post_nothing("/api/sessions/ventas/logout").await.expect(StatusCode::OK).await;
     assert!(
         !world.phone.devices().iter().any(|linked| linked.jid == device.jid),
