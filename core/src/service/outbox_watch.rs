@@ -39,6 +39,10 @@ async fn attend_to(service: &Weak<Inner>, context: &SessionContext, backlog: &Ou
             wake(&live);
             Ok(())
         }
+        Some(live) if live.is_parked() => {
+            live.wake_if_parked();
+            Ok(())
+        }
         None if has_expired => expire_orphans(context, session).await,
         _ => Ok(()),
     };

@@ -153,7 +153,14 @@ async fn send_now(live: &Arc<LiveSession>, plan: &Plan) -> std::result::Result<S
     if let Some(ban) = live.limits.ban() {
         return Err(Unsent::for_now(ban.into_error()));
     }
-    let engine = live.awake_engine(plan.timeout).await.map_err(Unsent::for_now)?;
+    let engine = if plan.expires_at.is_some() {
+        // It may wait in the outbox until the session is up again.
+        live.wake_if_parked();
+        live.connected_engine()
+    } else {
+        live.awake_engine(plan.timeout).await
+    };
+    let engine = engine.map_err(Unsent::for_now)?;
     let mut deadline = live.context.clock.sleep(plan.timeout);
     take_turn(live, plan, &mut deadline).await?;
     let key = MessageKey {

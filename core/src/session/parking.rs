@@ -68,7 +68,10 @@ impl LiveSession {
             options.park_idle_after
         };
         let idle = self.activity.idle_for(self.context.clock.monotonic());
-        limit.is_some_and(|limit| idle >= limit) && self.is_connected() && self.awaits_no_ack()
+        limit.is_some_and(|limit| idle >= limit)
+            && self.is_connected()
+            && self.awaits_no_ack()
+            && !self.context.outboxes.has(&self.id)
     }
 
     /// Has the session parked, and waits until it is.

@@ -151,8 +151,9 @@ async fn link_sessions(app: &crate::app::App) -> Result<()> {
 async fn talk(app: &crate::app::App, contacts: &[Phone]) {
     let Some(phones) = app.demo() else { return };
     let mut seen: Vec<usize> = vec![0; contacts.len()];
+    let mut turn = 0;
     loop {
-        let pause = Duration::from_millis(rand::rng().random_range(800..2_500));
+        let pause = Duration::from_millis(rand::rng().random_range(600..2_000));
         tokio::time::sleep(pause).await;
         for (contact, seen) in contacts.iter().zip(&mut seen) {
             let received = contact.received();
@@ -162,9 +163,10 @@ async fn talk(app: &crate::app::App, contacts: &[Phone]) {
             *seen = received.len();
         }
         let linked = phones.linked();
-        if !linked.is_empty() && rand::rng().random_range(0..3) == 0 {
-            let (from, to) = (pick(contacts), pick(&linked));
-            say(from, &to.phone_number(), phrase(&OPENERS)).await;
+        if !linked.is_empty() {
+            // In turn, so that no session is left waiting.
+            turn += 1;
+            say(pick(contacts), &linked[turn % linked.len()].phone_number(), phrase(&OPENERS)).await;
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use centralita::Result;
-use centralita::cleanup::MemoryProbe;
 use centralita::clock::Timestamp;
+use centralita::session::health::VitalState;
 use centralita::store::{PageRequest, SessionFilter, SessionRecord};
 
 use crate::app::App;
@@ -19,12 +19,14 @@ const POINTS: usize = 240;
 const MB: f64 = 1_048_576.0;
 
 /// One moment of a session.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
     pub(crate) at: Timestamp,
     pub(crate) messages_sent: u64,
     pub(crate) messages_received: u64,
     pub(crate) memory_mb: f32,
+    /// Why what is sent is not acknowledged, if that is so.
+    pub(crate) send_stalled: Option<String>,
 }
 
 /// Points by session.
@@ -38,13 +40,22 @@ impl History {
 
     /// The points of a session, oldest first.
     pub(crate) fn of(&self, session_id: &str) -> Vec<Point> {
-        self.sessions().get(session_id).map(|points| points.iter().copied().collect()).unwrap_or_default()
+        self.sessions().get(session_id).map(|points| points.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// The memory of each session that was measured last, in MB.
     pub(crate) fn memory(&self) -> Vec<(String, f32)> {
         let sessions = self.sessions();
         sessions.iter().filter_map(|(id, points)| Some((id.clone(), points.back()?.memory_mb))).collect()
+    }
+
+    /// The sessions whose messages go out and are not acknowledged, and why.
+    pub(crate) fn stalled(&self) -> Vec<(String, String)> {
+        let sessions = self.sessions();
+        sessions
+            .iter()
+            .filter_map(|(id, points)| Some((id.clone(), points.back()?.send_stalled.clone()?)))
+            .collect()
     }
 
     fn add(&self, session_id: &str, point: Point) {
@@ -91,7 +102,12 @@ async fn measure(app: &App) -> Result<()> {
 
 /// A session as it is now.
 pub(crate) async fn point(app: &App, record: &SessionRecord) -> Point {
-    let measured = app.service().memory_bytes(&record.session_id).await;
+    // It may not run here: then what was stored of it must do.
+    let health = match app.service().session(&record.session_id).await {
+        Ok(session) => session.health().await.ok(),
+        Err(_) => None,
+    };
+    let measured = health.as_ref().and_then(|health| health.memory_bytes);
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a curve needs no more")]
     let memory_mb = measured.map_or(record.memory_usage, |bytes| bytes as f64 / MB) as f32;
     Point {
@@ -99,5 +115,8 @@ pub(crate) async fn point(app: &App, record: &SessionRecord) -> Point {
         messages_sent: record.messages_sent,
         messages_received: record.messages_received,
         memory_mb,
+        send_stalled: health.filter(|health| health.send.state == VitalState::Bad).map(|health| {
+            health.send.reason.unwrap_or_else(|| "what is sent is not acknowledged".to_owned())
+        }),
     }
 }

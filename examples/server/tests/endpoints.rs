@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use centralita_stand_in::ReceiptKind;
 use common::{PATIENCE, StoreKind, World, encoded, token};
 use reqwest::header::CONTENT_TYPE;
@@ -41,8 +43,10 @@ async fn the_whole_life_of_a_session(kind: StoreKind) {
         assert_eq!(answer.response.headers()[CONTENT_TYPE], content_type);
         assert!(answer.response.bytes().await.unwrap().starts_with(begins), "{path}");
     }
-    let seen = api.get("/api/sessions").await.expect(StatusCode::OK).await;
-    assert_eq!(seen["sessions"][0]["status"], "qr_ready");
+    // The step is there a moment before the record says so.
+    let seen = api
+        .where_("/api/sessions", "the code in the record", |seen| seen["sessions"][0]["status"] == "qr_ready")
+        .await;
     assert_eq!(seen["sessions"][0]["qrCode"], qr);
     // Who may only read must not be able to take the account over.
     let reader = api.with_token(Some(token(&["read"], &[])));
@@ -139,14 +143,25 @@ async fn the_whole_life_of_a_session(kind: StoreKind) {
     let send_to_stopped = json!({ "to": to, "text": "x" });
     let refused = api.post("/api/sessions/ventas/messages", send_to_stopped).await;
     refused.expect_error(StatusCode::CONFLICT, "invalid_state").await;
+    let waits = json!({ "to": to, "text": "luego", "queueForS": 600 });
+    let queued = api.post("/api/sessions/ventas/messages", waits).await.expect(StatusCode::OK).await;
+    assert_eq!(queued["status"], "queued");
     api.post_nothing("/api/sessions/ventas/start").await.expect(StatusCode::OK).await;
     api.details_where("ventas", "the start", |details| details["isConnected"] == true).await;
     assert_eq!(world.phone.devices().len(), 1);
+    world
+        .contact
+        .wait_for_message(PATIENCE, |message| message.text.as_deref() == Some("luego"))
+        .await
+        .unwrap();
+    let last = json!({ "to": to, "text": "chau" });
+    api.post("/api/sessions/ventas/messages", last).await.expect(StatusCode::OK).await;
     api.post_nothing("/api/sessions/ventas/logout").await.expect(StatusCode::OK).await;
-    assert!(
-        !world.phone.devices().iter().any(|linked| linked.jid == device.jid),
-        "the phone has forgotten it"
-    );
+    let began = std::time::Instant::now();
+    while world.phone.devices().iter().any(|linked| linked.jid == device.jid) {
+        assert!(began.elapsed() < PATIENCE / 3, "the phone has not forgotten it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let gone = api.delete("/api/sessions/ventas/cleanup").await.expect(StatusCode::OK).await;
     assert!(gone["messages"].as_u64().unwrap() >= 3, "{gone}");
     api.get("/api/sessions/ventas/details").await.expect_error(StatusCode::NOT_FOUND, "not_found").await;

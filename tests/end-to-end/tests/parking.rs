@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use centralita::error::ErrorKind;
 use centralita::session::Outgoing;
 use centralita::session::status::Status;
-use centralita::store::StatusDetail;
+use centralita::store::{MessageStatus, StatusDetail};
 use centralita_end_to_end::*;
 
 macro_rules! parking_test {
@@ -120,5 +120,20 @@ parking_test!(a_session_in_a_pause_can_be_parked_and_one_that_was_never_linked_c
     let unlinked = service.create_session("nueva").await.unwrap();
     assert_eq!(unlinked.park().await.unwrap_err().kind(), ErrorKind::InvalidState);
     assert_eq!(service.park_session("nadie").await.unwrap_err().kind(), ErrorKind::InvalidState);
+    shut_down(service).await;
+});
+
+parking_test!(a_message_that_may_wait_is_queued_at_once_and_wakes_the_session, async {
+    let world = World::new(StoreKind::Memory).await;
+    let service = world.service().await;
+    let (session, device) = world.link(&service, "ventas").await;
+    session.park().await.unwrap();
+    device.wait_disconnected(PATIENCE).await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    let text = Outgoing::text(world.contact.phone_number(), "cuando puedas").queue_for(hour);
+    let queued = session.send(text).await.unwrap();
+    assert_eq!(queued.status, MessageStatus::Queued);
+    world.contact.wait_for_message(PATIENCE, |m| m.id == queued.key.message_id).await.unwrap();
+    assert_eq!(world.contact.received().len(), 1);
     shut_down(service).await;
 });

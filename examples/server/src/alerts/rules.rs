@@ -48,6 +48,9 @@ pub(super) async fn look(app: &App) -> Result<Wrong> {
             wrong.insert(("memory", id), format!("the session takes {memory_mb:.1} MB of memory"));
         }
     }
+    for (id, reason) in app.history().stalled() {
+        wrong.insert(("send_stalled", id), reason);
+    }
     Ok(wrong)
 }
 
@@ -62,9 +65,12 @@ fn failure(record: &SessionRecord) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Somebody who stops a session, or never links it, need not be told.
+/// Somebody who stops or parks a session, or never links it, need not be told.
 fn is_involuntary(record: &SessionRecord) -> bool {
-    !matches!(record.status_detail, None | Some(StatusDetail::LinkTimedOut | StatusDetail::LoggedOut))
+    !matches!(
+        record.status_detail,
+        None | Some(StatusDetail::LinkTimedOut | StatusDetail::LoggedOut | StatusDetail::Parked { .. })
+    )
 }
 
 async fn each(app: &App, filter: SessionFilter, mut see: impl FnMut(&SessionRecord)) -> Result<()> {

@@ -102,9 +102,11 @@ fn new_alert(rule: &str, session: String, message: String, now: Timestamp) -> Al
     Alert { rule: rule.to_owned(), session_id: Some(session), message, fired_at: now, resolved_at: None }
 }
 
-/// Memory is measured where a session runs; the other rules are read from the store by everybody alike.
+/// Memory and stalls are seen where a session runs; the other rules are read from the store by everybody alike.
 async fn is_ours_to_resolve(app: &App, alert: &Alert) -> Result<bool> {
-    let Some(session) = alert.session_id.as_deref().filter(|_| alert.rule == "memory") else {
+    let Some(session) =
+        alert.session_id.as_deref().filter(|_| matches!(alert.rule.as_str(), "memory" | "send_stalled"))
+    else {
         return Ok(true);
     };
     if app.service().running_sessions().iter().any(|id| id == session) {

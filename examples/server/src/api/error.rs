@@ -60,15 +60,15 @@ pub(crate) enum Problem {
     /// The body is JSON, and not what is expected.
     #[response(status = 422)]
     Unprocessable(ErrorBody),
+    /// WhatsApp refused, or answered what it should not.
+    #[response(status = 424)]
+    Refused(ErrorBody),
     /// Too many requests, or WhatsApp says so; see `Retry-After`.
     #[response(status = 429)]
     TooMany(ErrorBody),
     /// A fault of the server or of what is stored.
     #[response(status = 500)]
     Internal(ErrorBody),
-    /// WhatsApp refused.
-    #[response(status = 502)]
-    Refused(ErrorBody),
     /// The database or WhatsApp cannot be reached at present.
     #[response(status = 503)]
     Unavailable(ErrorBody),
@@ -199,7 +199,8 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Cancelled | ErrorKind::Closed | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Protocol => StatusCode::BAD_GATEWAY,
+        // Not the server's fault, and a proxy must not repeat it.
+        ErrorKind::Protocol => StatusCode::FAILED_DEPENDENCY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

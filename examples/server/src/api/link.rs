@@ -36,29 +36,36 @@ pub(super) struct Wait {
 
 /// Where a link stands.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "step", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(tag = "step", rename_all = "snake_case")]
 pub(super) enum LinkView {
     /// Nothing yet; ask again.
     Waiting,
     /// Scan this with the phone.
     Qr {
         qr: String,
+        #[serde(rename = "expiresAt")]
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
     },
     /// Type this on the phone.
     PairCode {
         code: String,
+        #[serde(rename = "expiresAt")]
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
     },
     /// Have an authenticator sign these, and post its answer to `passkey`.
     PasskeyChallenge {
+        #[serde(rename = "requestOptions")]
         #[schema(value_type = Object)]
         request_options: serde_json::Value,
     },
     /// Compare the code with the phone's, then post to `passkey/confirm`.
-    PasskeyConfirmation { code: String, must_compare: bool },
+    PasskeyConfirmation {
+        code: String,
+        #[serde(rename = "mustCompare")]
+        must_compare: bool,
+    },
     /// It is linked.
     Linked,
     /// Nobody used a code in time; start the session for new ones.

@@ -85,6 +85,9 @@ pub(super) struct SendText {
     /// Milliseconds to wait for WhatsApp's acknowledgement; default 30,000.
     #[schema(minimum = 1, maximum = 120000)]
     timeout_ms: Option<u64>,
+    /// Seconds for which it may wait in the outbox if the session is down or held up; its end is an event.
+    #[schema(minimum = 1, maximum = 2592000)]
+    queue_for_s: Option<u64>,
 }
 
 /// A text in answer to a message, or in place of one's own.
@@ -174,10 +177,17 @@ pub(super) async fn send(
         Some(_) => return Err(ApiError::invalid("timeoutMs must be 1 to 120000")),
         None => {}
     }
+    match request.queue_for_s {
+        Some(seconds @ 1..=MAX_QUEUE_S) => outgoing = outgoing.queue_for(Duration::from_secs(seconds)),
+        Some(_) => return Err(ApiError::invalid("queueForS must be 1 to 2592000")),
+        None => {}
+    }
     send_now(&app, &id, outgoing, &headers).await
 }
 
 const MAX_TIMEOUT_MS: u64 = 120_000;
+/// Thirty days.
+const MAX_QUEUE_S: u64 = 30 * 24 * 60 * 60;
 
 /// Answer a message in its chat.
 #[utoipa::path(

@@ -124,10 +124,13 @@ pub(super) async fn details(
 ) -> Result<Json<SessionDetails>, ApiError> {
     let record = app.manager().get_session(&id).await?;
     let running = app.service().running_sessions().binary_search(&id).is_ok();
-    let connected_now = app.service().session(&id).await?.is_connected();
+    let live = app.service().session(&id).await?;
+    let connected_now = live.is_connected();
+    // None if it does not run here, which `running` says.
+    let health = live.health().await.ok();
     let memory_now = app.service().memory_bytes(&id).await.map(to_mb);
     let session = SessionView::of(record, &permit.caller);
-    Ok(Json(SessionDetails { session, running, connected_now, memory_now }))
+    Ok(Json(SessionDetails { session, running, connected_now, memory_now, health }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

@@ -1,6 +1,7 @@
 //! The JSON of the API: the seed's field names.
 
 use centralita::clock::Timestamp;
+use centralita::session::health::SessionHealth;
 use centralita::session::status::Status;
 use centralita::store::{
     Chat, Direction, MessageKey, MessageKind, MessageStatus, Page, SessionRecord, Statistics, StatusDetail,
@@ -113,6 +114,9 @@ pub(crate) struct SessionDetails {
     pub(super) connected_now: bool,
     /// MB (2^20 bytes) that it takes at this moment, if it runs here.
     pub(super) memory_now: Option<f64>,
+    /// Its link, what comes in and what goes out, if it runs here.
+    #[schema(value_type = Option<Object>)]
+    pub(super) health: Option<SessionHealth>,
 }
 
 /// The figures of the whole system, or of the sessions that the token is for.

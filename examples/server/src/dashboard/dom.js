@@ -82,7 +82,10 @@ export function ago(date) {
 }
 
 export const count = (number) => Number(number).toLocaleString("en");
-export const megabytes = (number) => (number ? `${number.toFixed(number < 10 ? 2 : 0)} MB` : "–");
+export function memory(megabytes) {
+  if (!megabytes) return "–";
+  return megabytes < 1 ? `${(megabytes * 1024).toFixed(megabytes < 0.01 ? 1 : 0)} kB` : `${megabytes.toFixed(megabytes < 10 ? 1 : 0)} MB`;
+}
 
 const STATUS = {
   pending: "starting", qr_ready: "waiting for a phone", connected: "connected",

@@ -1,7 +1,7 @@
 // The first page: totals, alerts, the table of sessions.
 
 import { get, post } from "/dashboard/api.js";
-import { ago, ask, attempt, count, detail, el, fill, megabytes, status } from "/dashboard/dom.js";
+import { ago, ask, attempt, count, detail, el, fill, memory, status } from "/dashboard/dom.js";
 import { listen } from "/dashboard/live.js";
 
 const EVERY_MS = 5000;
@@ -61,7 +61,7 @@ export function overview(main) {
       el("td", { class: "number", "data-label": "sent" }, count(session.messagesSent)),
       el("td", { class: "number", "data-label": "received" }, count(session.messagesReceived)),
       el("td", { class: "number", "data-label": "chats" }, count(session.totalChats)),
-      el("td", { class: "number", "data-label": "memory" }, megabytes(session.memoryUsage)),
+      el("td", { class: "number", "data-label": "memory" }, memory(session.memoryUsage)),
       el("td", { class: "last" }, el("span", { class: "sub" }, ago(session.lastActivity))));
   }
 

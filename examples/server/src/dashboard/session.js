@@ -2,7 +2,7 @@
 
 import { get, post, remove, session as path } from "/dashboard/api.js";
 import { curve } from "/dashboard/curve.js";
-import { ago, attempt, confirmed, count, detail, el, fill, megabytes, status, toast } from "/dashboard/dom.js";
+import { ago, attempt, confirmed, count, detail, el, fill, memory, status, toast } from "/dashboard/dom.js";
 import { listen } from "/dashboard/live.js";
 
 const EVERY_MS = 4000;
@@ -14,7 +14,7 @@ export function sessionPage(main, id, about) {
   let closed = false;
   const title = el("div", { class: "head" });
   const problem = el("div");
-  const link = el("section", { class: "card pad", "aria-label": "Link a phone", hidden: true });
+  const link = el("section", { class: "card pad link", "aria-label": "Link a phone", hidden: true });
   const facts = el("section", { class: "card pad", "aria-label": "Figures" });
   const curves = el("section", { class: "card pad", "aria-label": "The last hour" });
   const chats = el("nav", { class: "chats", "aria-label": "Chats" });
@@ -48,7 +48,7 @@ export function sessionPage(main, id, about) {
     fill(facts, el("h2", {}, record.name), el("dl", { class: "facts" },
       fact("Phone", record.phone ?? "not linked"), fact("Sent", count(record.messagesSent)),
       fact("Received", count(record.messagesReceived)), fact("Chats", count(record.totalChats)),
-      fact("Memory", megabytes(record.memoryNow ?? record.memoryUsage)),
+      fact("Memory", memory(record.memoryNow ?? record.memoryUsage)),
       fact("Failed attempts", count(record.connectionAttempts)), fact("Platform", record.platform ?? "–"),
       fact("Last activity", ago(record.lastActivity)), fact("Created", new Date(record.createdAt).toLocaleString())));
     compose.hidden = !record.isConnected;
@@ -127,8 +127,8 @@ export function sessionPage(main, id, about) {
     const all = points.map((point) => point.messagesSent + point.messagesReceived);
     fill(curves, el("h2", {}, "The last hour"),
       el("p", { class: "curve-head" }, "Messages", el("b", {}, count(all.at(-1)))), curve(all, `Messages, now ${all.at(-1)}`),
-      el("p", { class: "curve-head" }, "Memory", el("b", {}, megabytes(last.memoryUsage))),
-      curve(points.map((point) => point.memoryUsage), `Memory, now ${megabytes(last.memoryUsage)}`));
+      el("p", { class: "curve-head" }, "Memory", el("b", {}, memory(last.memoryUsage))),
+      curve(points.map((point) => point.memoryUsage), `Memory, now ${memory(last.memoryUsage)}`));
   }
 
   async function send(event) {

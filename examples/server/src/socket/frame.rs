@@ -31,6 +31,7 @@ impl Frame {
             EventKind::Message(_) => ("message", false, true),
             EventKind::MessageChanged(message) if is_receipt(message) => ("receipt", false, true),
             EventKind::MessageChanged(_) => ("message_update", false, true),
+            EventKind::OutboxEnded { .. } => ("outbox", false, true),
             EventKind::Typing { .. } => ("typing", false, false),
             EventKind::Presence { .. } => ("presence", false, false),
             EventKind::History { .. } => ("history", false, true),
