@@ -14,10 +14,12 @@ where
     A: Parser,
     F: Future<Output = Result<Report>>,
 {
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
         .with_writer(std::io::stderr)
-        .init();
+        .finish();
+    // Not `init`: it may bridge the `log` crate, through which the engine logs phone numbers.
+    tracing::subscriber::set_global_default(subscriber).expect("nothing was installed before");
     // reqwest is built without a TLS provider of its own, and wants one even for loopback.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed already");

@@ -497,6 +497,8 @@ async fn an_outage_of_the_store_is_waited_for() {
     stop(&consumer, running).await;
     assert!(drain(&consumer, 10).await.is_empty());
 
+    // There is something to read, and it cannot be read.
+    log(&store, "s", 6..=6).await;
     store.set_unavailable(true);
     let error = consumer.next_batch(1, Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

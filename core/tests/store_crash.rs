@@ -44,7 +44,7 @@ async fn open(kind: &str, place: &str) -> Arc<dyn Store> {
 async fn write(kind: &str, place: &str) {
     let store = open(kind, place).await;
     let round = std::env::var("ROUND").unwrap();
-    let Acquired::Granted(_) =
+    let Acquired::Granted(lease) =
         store.acquire_lease("s0", "writer", std::time::Duration::from_secs(600)).await.unwrap()
     else {
         panic!("the writer is the only owner");
@@ -52,6 +52,8 @@ async fn write(kind: &str, place: &str) {
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..4 {
         let (store, round) = (Arc::clone(&store), round.clone());
+        // The lease of the first is taken anew in each round, and its generation rises.
+        let tenure = if task == 0 { lease.tenure() } else { Tenure::FIRST };
         tasks.spawn(async move {
             let name = format!("s{task}");
             session(&*store, &name).await;
@@ -59,7 +61,7 @@ async fn write(kind: &str, place: &str) {
                 let id = format!("{round}-{number}");
                 let mut batch = put(&id, &id);
                 batch.set_creds(Bytes::from(id.clone()));
-                apply(&*store, &name, Tenure::FIRST, &batch).await.unwrap();
+                apply(&*store, &name, tenure, &batch).await.unwrap();
                 let incoming = [message("c", &id, Direction::In, number)];
                 store.record_messages(&name, &incoming, &[], Timestamp::from_unix_s(1)).await.unwrap();
                 // One write, so that lines of several tasks do not mix.

@@ -16,12 +16,14 @@ use args::Args;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
         )
         .with_writer(std::io::stderr)
-        .init();
+        .finish();
+    // Not `init`: it may bridge the `log` crate, through which the engine logs phone numbers.
+    tracing::subscriber::set_global_default(subscriber).expect("nothing was installed before");
     let outcome = match args.stand_in {
         #[cfg(feature = "stand-in")]
         true => stand_in::run(&args).await,

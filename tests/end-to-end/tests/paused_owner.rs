@@ -18,7 +18,11 @@ async fn sleeper(world: &World, clock: &ManualClock) -> WhatsAppService {
         .shared_store(world.place.open().await)
         .keys(test_keys())
         .options(world.options())
-        .configure(|options| options.lease_duration = LEASE)
+        .configure(|options| {
+            options.lease_duration = LEASE;
+            // Turns are given by the clock, which stands still.
+            options.connects_per_s = 0;
+        })
         .clock(clock.shared())
         .start()
         .await

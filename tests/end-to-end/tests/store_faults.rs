@@ -120,7 +120,9 @@ async fn a_database_that_takes_two_seconds_a_command_loses_and_doubles_nothing()
     for text in &texts {
         world.contact.send_text(&world.phone.phone_number(), text).await.unwrap();
     }
-    let sent = session.send(Outgoing::text(world.contact.phone_number(), "sin prisa")).await.unwrap();
+    let unhurried =
+        Outgoing::text(world.contact.phone_number(), "sin prisa").timeout(Duration::from_secs(120));
+    let sent = session.send(unhurried).await.unwrap();
     device.wait_settled(PATIENCE * 4).await.unwrap();
     assert!(device.is_connected(), "slow is not away");
     proxy.set(Mode::Open);

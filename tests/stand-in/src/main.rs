@@ -39,10 +39,12 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&arguments.log))
         .with_writer(std::io::stderr)
-        .init();
+        .finish();
+    // Not `init`: it may bridge the `log` crate, through which the engine logs phone numbers.
+    tracing::subscriber::set_global_default(subscriber).expect("nothing was installed before");
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
