@@ -31,6 +31,10 @@ use crate::vault::SessionVault;
 pub(crate) const NOT_READ_AHEAD: &[&str] =
     &[keyspace::PRE_KEY, keyspace::SENT_MESSAGE, keyspace::MESSAGE_SECRET, keyspace::BASE_KEY];
 
+/// Asks, before each write, whether the session is still ours: a process that was paused for longer than its lease
+/// lasts must write nothing when it wakes, not even rows that the fence would hide.
+pub(crate) type Guard = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
 /// Access to one session's auth state for as long as its lease is held.
 pub(crate) struct SessionAuth {
     session: String,
@@ -50,6 +54,7 @@ pub(crate) struct SessionAuth {
     read_ahead: Mutex<Option<HashMap<AuthKey, Bytes>>>,
     held: Mutex<HeldRows>,
     empty: Mutex<EmptyKinds>,
+    guard: Option<Guard>,
 }
 
 impl std::fmt::Debug for SessionAuth {
@@ -91,6 +96,20 @@ impl SessionAuth {
             read_ahead: Mutex::new(Some(ahead)),
             held: Mutex::default(),
             empty: Mutex::default(),
+            guard: None,
+        }
+    }
+
+    /// Asks `guard` before each write.
+    pub(crate) fn guarded_by(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    async fn still_ours(&self) -> Result<()> {
+        match &self.guard {
+            Some(guard) => guard().await,
+            None => Ok(()),
         }
     }
 
@@ -368,7 +387,11 @@ impl SessionAuth {
             batch.set_creds(sealed);
         }
         let batch = Arc::new(batch);
-        self.patiently(|| self.group.apply_auth(&self.session, self.tenure, Arc::clone(&batch))).await?;
+        self.patiently(|| async {
+            self.still_ours().await?;
+            self.group.apply_auth(&self.session, self.tenure, Arc::clone(&batch)).await
+        })
+        .await?;
         self.held().written();
         if let Some(ahead) = self.ahead().as_mut() {
             if let Some(creds) = batch.creds() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::live::LiveSession;
-use crate::engine::session_auth::{NOT_READ_AHEAD, SessionAuth};
+use crate::engine::session_auth::{Guard, NOT_READ_AHEAD, SessionAuth};
 use crate::error::Result;
 use crate::lease::HeldLease;
 use crate::store::WriteBatch;
@@ -48,6 +48,11 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         )
         .await?;
     }
+    let (leases, held) = (Arc::clone(&context.leases), held.clone());
+    let guard: Guard = Box::new(move || {
+        let (leases, held) = (Arc::clone(&leases), held.clone());
+        Box::pin(async move { leases.confirm(&held).await })
+    });
     let auth = SessionAuth::new(
         &live.id,
         tenure,
@@ -55,6 +60,7 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         opened.vault,
         Arc::clone(&context.clock),
         state,
-    );
+    )
+    .guarded_by(guard);
     Ok(LoadedAuth { auth: Arc::new(auth) })
 }

@@ -141,6 +141,10 @@ impl<'a> ConnectionRun<'a> {
                 self.connection.abandon().await;
                 Next::Rebuild(Duration::ZERO)
             }
+            // The stop came while an event was being stored: it ends as asked all the same.
+            Err(error) if error.kind() == ErrorKind::Closed && live.stop.is_cancelled() => {
+                Next::End(self.close_as_asked().await)
+            }
             Err(error) => {
                 self.connection.abandon().await;
                 fail(live, self.held, error).await
