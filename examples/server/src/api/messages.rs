@@ -83,7 +83,7 @@ pub(super) struct SendText {
     #[schema(min_length = 1, max_length = 65536)]
     text: String,
     /// Milliseconds to wait for WhatsApp's acknowledgement; default 30,000.
-    #[schema(minimum = 1, maximum = 120000)]
+    #[schema(minimum = 1000, maximum = 120000)]
     timeout_ms: Option<u64>,
     /// Seconds for which it may wait in the outbox if the session is down or held up; its end is an event.
     #[schema(minimum = 1, maximum = 2592000)]
@@ -173,8 +173,8 @@ pub(super) async fn send(
 ) -> Result<Json<SentView>, ApiError> {
     let mut outgoing = Outgoing::text(request.to, request.text);
     match request.timeout_ms {
-        Some(ms @ 1..=MAX_TIMEOUT_MS) => outgoing = outgoing.timeout(Duration::from_millis(ms)),
-        Some(_) => return Err(ApiError::invalid("timeoutMs must be 1 to 120000")),
+        Some(ms @ MIN_TIMEOUT_MS..=MAX_TIMEOUT_MS) => outgoing = outgoing.timeout(Duration::from_millis(ms)),
+        Some(_) => return Err(ApiError::invalid("timeoutMs must be 1000 to 120000")),
         None => {}
     }
     match request.queue_for_s {
@@ -185,6 +185,8 @@ pub(super) async fn send(
     send_now(&app, &id, outgoing, &headers).await
 }
 
+/// Less and a store that is only busy looks as if it were away.
+const MIN_TIMEOUT_MS: u64 = 1_000;
 const MAX_TIMEOUT_MS: u64 = 120_000;
 /// Thirty days.
 const MAX_QUEUE_S: u64 = 30 * 24 * 60 * 60;
