@@ -1,8 +1,8 @@
-//! What operators measure, through the [`metrics`](::metrics) facade: nothing is installed here, and without a
+//! What operators measure, through the `metrics` facade: nothing is installed here, and without a
 //! recorder in the process a call costs next to nothing.
 //!
 //! No label holds a phone number or a JID. With
-//! [`per_session_metrics`](crate::service::ServiceOptions::per_session_metrics) some series carry the session's id as the
+//! [`per_session_metrics`](crate::service::options::ServiceOptions::per_session_metrics) some series carry the session's id as the
 //! label `session`: as many series as sessions, and ids are the operator's own choice.
 //!
 //! | name | kind | labels | what |
