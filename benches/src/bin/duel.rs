@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use benches::audit::Audit;
 use benches::flow::Current;
 use benches::percentiles::p50_p99;
+use benches::place::SessionRow;
 use benches::report::Report;
 use benches::worker::{Answer, Order, Worker};
 use benches::world::{World, WorldArgs};
@@ -199,6 +200,9 @@ impl Duel {
 
     /// A paused owner wakes up after another has taken over: it must write nothing and stop with `Conflict`.
     async fn wake(&mut self, gone: &Worker) -> Result<()> {
+        // The successor writes `connected` a moment after WhatsApp has it live. What changes from then on, nobody
+        // but the one that wakes up has changed.
+        self.wait_recorded_as_connected().await?;
         let before = self.world.place.auth().await?;
         let leases = self.world.place.leases().await?;
         gone.process.signal("CONT").await?;
@@ -239,7 +243,7 @@ impl Duel {
             self.tally.stale_accepted += u64::from(!same);
         }
         for row in self.world.place.sessions().await? {
-            if !row.connected || row.status != "connected" {
+            if !is_connected(&row) {
                 progress(format_args!("the record of a taken-over session says {:?}", row.status));
                 self.tally.stale_accepted += 1;
             }
@@ -282,6 +286,21 @@ impl Duel {
         Ok(devices.into_iter().map(|device| (device.phone_number, device.logins)).collect())
     }
 
+    /// Waits until the record of every session says `connected`.
+    async fn wait_recorded_as_connected(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let records = self.world.place.sessions().await?;
+            if records.iter().filter(|row| is_connected(row)).count() >= self.world.sessions.len() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("no record says connected after {} s", PATIENCE.as_secs()).into());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Waits until every session has logged in once more and is live.
     async fn wait_taken_over(&self, before: &HashMap<String, u64>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -299,4 +318,8 @@ impl Duel {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+fn is_connected(record: &SessionRow) -> bool {
+    record.connected && record.status == "connected"
 }

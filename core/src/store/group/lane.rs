@@ -34,6 +34,8 @@ pub(super) struct LaneOptions {
     pub(super) in_flight: usize,
     /// Groups that are not full begin at least this far apart.
     pub(super) spacing: Duration,
+    /// So long a group gathers while another is in flight, unless it is full or that one ends before.
+    pub(super) overlap: Duration,
     /// Entries of one group at most.
     pub(super) group: usize,
     /// Bytes of one group at most, but for its first entry.
@@ -69,8 +71,8 @@ struct State<W: Work> {
     in_flight: usize,
     /// When the last group began (monotonic).
     last_began: Option<Duration>,
-    /// Whether somebody is waiting for the spacing to pass.
-    waits: bool,
+    /// When the next group may begin, if somebody waits for that (monotonic).
+    wakes_at: Option<Duration>,
 }
 
 struct Entry<W: Work> {
@@ -97,7 +99,7 @@ impl<W: Work> Lane<W> {
             busy: HashSet::new(),
             in_flight: 0,
             last_began: None,
-            waits: false,
+            wakes_at: None,
         };
         Self(Arc::new(Shared {
             store: Arc::clone(store),
@@ -204,9 +206,10 @@ impl<W: Work> Shared<W> {
         if let Some(began) = state.last_began
             && state.queue.len() < self.options.group
         {
-            let early = (began + self.options.spacing).saturating_sub(now);
-            if !early.is_zero() {
-                self.pump_after(&mut state, early);
+            let apart =
+                if state.in_flight == 0 { self.options.spacing } else { self.options.overlap };
+            if began + apart > now {
+                self.pump_at(&mut state, began + apart, now);
                 return None;
             }
         }
@@ -222,14 +225,16 @@ impl<W: Work> Shared<W> {
         Some(group)
     }
 
-    fn pump_after(self: &Arc<Self>, state: &mut State<W>, wait: Duration) {
-        if std::mem::replace(&mut state.waits, true) {
+    fn pump_at(self: &Arc<Self>, state: &mut State<W>, at: Duration, now: Duration) {
+        if state.wakes_at.is_some_and(|wakes_at| wakes_at <= at) {
             return;
         }
+        state.wakes_at = Some(at);
         let shared = Arc::clone(self);
         let wait: BoxFuture<'static, ()> = Box::pin(async move {
-            shared.clock.sleep(wait).await;
-            shared.state().waits = false;
+            shared.clock.sleep(at - now).await;
+            // One that was to wake later has been put off by an earlier one.
+            shared.state().wakes_at.take_if(|wakes_at| *wakes_at == at);
             shared.pump();
         });
         self.runtime.spawn(wait);

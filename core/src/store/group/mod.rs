@@ -34,8 +34,10 @@ use super::{MessageKind, Store};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::Result;
 
-/// Groups of one lane in flight. More would make them smaller.
-const IN_FLIGHT: usize = 2;
+/// Groups of one lane in flight: a large one, or one that the database is slow with, must not hold up all sessions.
+const IN_FLIGHT: usize = 4;
+/// But each would make the next smaller, so while one is in flight the next gathers for so long.
+const OVERLAP: Duration = Duration::from_millis(50);
 /// Groups of one lane begin at least this far apart, unless they are full: only a busy lane ever waits for it.
 const SPACING: Duration = Duration::from_millis(10);
 /// Entries in one group.
@@ -74,6 +76,7 @@ impl GroupCommit {
         let options = |merges_sessions| LaneOptions {
             in_flight: if groups { usize::MAX } else { IN_FLIGHT },
             spacing: if groups { Duration::ZERO } else { SPACING },
+            overlap: if groups { Duration::ZERO } else { OVERLAP },
             group: GROUP,
             group_bytes: GROUP_BYTES,
             waiting: WAITING,

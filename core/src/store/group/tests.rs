@@ -74,6 +74,7 @@ fn options(merges_sessions: bool) -> LaneOptions {
     LaneOptions {
         in_flight: 2,
         spacing: Duration::from_millis(2),
+        overlap: Duration::from_millis(3),
         group: 4,
         group_bytes: 8 << 10,
         waiting: 6,
@@ -185,6 +186,41 @@ async fn what_comes_together_goes_together_and_a_lone_write_at_once() {
     let answers = join_all((0..100).map(|session| lane.submit(note(session)))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(book.groups.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn while_a_group_is_in_flight_the_next_gathers_but_a_stuck_one_holds_nobody_up() {
+    let note = |book: &Arc<Book>, session: usize, slow: u64| Note {
+        book: Arc::clone(book),
+        session: format!("s{session}"),
+        number: 0,
+        size: 10,
+        slow,
+        refused: false,
+    };
+    let wide = LaneOptions {
+        spacing: Duration::ZERO,
+        overlap: Duration::from_secs(3_600),
+        group: 100,
+        waiting: 100,
+        waiting_bytes: 1 << 20,
+        ..options(false)
+    };
+    let book = Arc::new(Book::default());
+    let gathering = lane(wide);
+    let answers = join_all((0..50).map(|session| gathering.submit(note(&book, session, 20)))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(book.groups.load(Ordering::SeqCst), 2, "the first went alone, the others together");
+    assert_eq!(book.most_in_flight.load(Ordering::SeqCst), 1);
+
+    let book = Arc::new(Book::default());
+    let overlapping = lane(LaneOptions { overlap: Duration::from_millis(5), ..wide });
+    let hour_ms = 3_600_000;
+    let stuck = overlapping.submit(note(&book, 0, hour_ms));
+    tokio::pin!(stuck);
+    assert!(futures::poll!(stuck.as_mut()).is_pending());
+    overlapping.submit(note(&book, 1, 1)).await.unwrap();
+    assert!(futures::poll!(stuck).is_pending());
 }
 
 #[tokio::test]
