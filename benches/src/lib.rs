@@ -19,6 +19,11 @@ mod standard_input;
 pub mod worker;
 pub mod world;
 
+/// As the reference server has it: of what a thousand short connects leave behind, glibc's allocator keeps as much as the
+/// sessions need.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Any error ends a program.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// What may end a program.

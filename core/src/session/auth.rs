@@ -31,11 +31,21 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
     let data_key = data_key_row();
     let position = state.entries.iter().position(|entry| entry.key == data_key);
     let wrapped = position.map(|position| state.entries.swap_remove(position).value);
-    let opened = if state.creds.is_some() || !state.entries.is_empty() {
-        context.vault.reopen_session(&live.id, wrapped.as_deref()).await?
-    } else {
-        context.vault.open_session(&live.id, wrapped.as_deref()).await?
-    };
+    let is_known = state.creds.is_some() || !state.entries.is_empty();
+    // A key management service may be away, as the store may.
+    let opened = until_available(
+        &context.clock,
+        &live.stop,
+        |_| {},
+        || async {
+            let wrapped = wrapped.as_deref();
+            match is_known {
+                true => context.vault.reopen_session(&live.id, wrapped).await,
+                false => context.vault.open_session(&live.id, wrapped).await,
+            }
+        },
+    )
+    .await?;
     if let Some(wrapped) = opened.new_wrapped_key {
         let mut batch = WriteBatch::new();
         batch.put(data_key, wrapped.into(), 0);

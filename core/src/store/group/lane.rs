@@ -206,8 +206,7 @@ impl<W: Work> Shared<W> {
         if let Some(began) = state.last_began
             && state.queue.len() < self.options.group
         {
-            let apart =
-                if state.in_flight == 0 { self.options.spacing } else { self.options.overlap };
+            let apart = if state.in_flight == 0 { self.options.spacing } else { self.options.overlap };
             if began + apart > now {
                 self.pump_at(&mut state, began + apart, now);
                 return None;
