@@ -79,8 +79,12 @@ pub unsafe extern "C" fn centralita_consumer_open(
             let name = name.read("name")?.to_owned();
             let options: Options = parse("options_json", options_json.optional("options_json")?)?;
             let core = service.core().clone();
-            let consumer = wait::run(service.runtime(), async move { core.consumer(&name, options.into()).await })?;
-            out.put_handle(centralita_consumer { service: Arc::clone(service), consumer: Arc::new(consumer) });
+            let consumer =
+                wait::run(service.runtime(), async move { core.consumer(&name, options.into()).await })?;
+            out.put_handle(centralita_consumer {
+                service: Arc::clone(service),
+                consumer: Arc::new(consumer),
+            });
             Ok(())
         })
     }
