@@ -253,6 +253,13 @@ public:
         return *this;
     }
 
+    // If it cannot be sent now, it waits in the outbox for as long as this.
+    Outgoing& queue_for(milliseconds time)
+    {
+        queue_ = time;
+        return *this;
+    }
+
     // Valid as long as this object.
     centralita_outgoing raw() const noexcept
     {
@@ -263,6 +270,7 @@ public:
         message.target = target_.raw();
         message.idempotency_key = optional_str(idempotency_key_);
         message.timeout_ms = timeout_.count();
+        message.queue_ms = queue_.count();
         return message;
     }
 
@@ -274,7 +282,7 @@ private:
     std::string to_, text_;
     MessageKey target_;
     std::optional<std::string> idempotency_key_;
-    milliseconds timeout_{0};
+    milliseconds timeout_{0}, queue_{0};
 };
 
 class Session : public detail::Handle<centralita_session, centralita_session_free> {
@@ -318,6 +326,14 @@ public:
     {
         const auto raw_message = message.raw();
         return detail::text([&](auto out, auto err) { return centralita_session_send(raw(), &raw_message, nullptr, out, err); });
+    }
+    std::string outbox(const std::string& page_json = "{}") const
+    {
+        return detail::text([&](auto out, auto err) { return centralita_session_outbox(raw(), str(std::string_view(page_json)), nullptr, out, err); });
+    }
+    void cancel_queued(std::string_view message_id)
+    {
+        detail::check([&](auto err) { return centralita_session_cancel_queued(raw(), str(message_id), nullptr, err); });
     }
     void mark_read(const std::vector<MessageKey>& keys)
     {

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use centralita::events::durable::DurableEventOptions;
 use centralita::service::options::{PreloadChatsType, ServiceOptions};
+use centralita::session::Rate;
 use centralita::vault::KeyRing;
 
 use crate::boundary::{call, enter, get, guard, required, take};
@@ -201,6 +203,38 @@ const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "durable_events",
+        help: "true: log events for consumers that must miss none; alike in every process on the store; default: false",
+        set: |config, value| {
+            config.options.durable_events = flag(value)?.then(DurableEventOptions::default);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "rate_per_session",
+        help: "messages a minute that a session may send, with a burst after /, such as 60/10; default: no limit",
+        set: |config, value| {
+            config.options.rate_limits.per_session = Some(rate(value)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "rate_per_recipient",
+        help: "the same for the messages of a session to one chat; default: no limit",
+        set: |config, value| {
+            config.options.rate_limits.per_recipient = Some(rate(value)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "outbox_max_entries",
+        help: "messages that may wait in a session's outbox; default: 1000",
+        set: |config, value| {
+            config.options.outbox.max_entries = number(value)?;
+            Ok(())
+        },
+    },
+    Setting {
         name: "push_name",
         help: "name shown until the phone tells its own",
         set: |config, value| {
@@ -224,6 +258,11 @@ fn set_stand_in(config: &mut centralita_config, value: &str) -> Outcome<()> {
 #[cfg(not(feature = "stand-in"))]
 fn set_stand_in(_: &mut centralita_config, _: &str) -> Outcome<()> {
     Err(invalid("this library talks to WhatsApp alone; build one with the feature stand-in for tests"))
+}
+
+fn rate(value: &str) -> Outcome<Rate> {
+    let (per_minute, burst) = value.split_once('/').unwrap_or((value, "1"));
+    Ok(Rate::per_minute(number(per_minute)?).burst(number(burst)?))
 }
 
 fn flag(value: &str) -> Outcome<bool> {
@@ -339,6 +378,9 @@ mod tests {
             ("lease_duration_ms", "5000", "5 s"),
             ("pre_key_count", "30", "65536"),
             ("worker_threads", "2", "70000"),
+            ("durable_events", "true", "maybe"),
+            ("rate_per_session", "60/10", "60/"),
+            ("outbox_max_entries", "5", "many"),
         ] {
             assert_eq!(set(&mut config, name, good), CENTRALITA_OK, "{name}");
             assert_eq!(set(&mut config, name, bad), crate::status::CENTRALITA_INVALID, "{name}");

@@ -42,6 +42,10 @@ pub const CENTRALITA_EVENT_HISTORY: i32 = 7;
 pub const CENTRALITA_EVENT_UNDECRYPTABLE: i32 = 8;
 /// A task of this session panicked. The session is restarted; others are not affected.
 pub const CENTRALITA_EVENT_PANICKED: i32 = 9;
+/// A message that waited in the outbox has come to its end; its outcome is in the JSON.
+pub const CENTRALITA_EVENT_OUTBOX_ENDED: i32 = 11;
+/// The bounds of the log cut off `centralita_event_dropped` events that this durable consumer had not read.
+pub const CENTRALITA_EVENT_MISSED: i32 = 12;
 /// This subscription was too slow: `centralita_event_dropped` events were dropped just before this one.
 pub const CENTRALITA_EVENT_LAGGED: i32 = 10;
 
@@ -61,6 +65,8 @@ pub unsafe extern "C" fn centralita_event_type(event: *const centralita_event) -
             EventKind::Undecryptable => CENTRALITA_EVENT_UNDECRYPTABLE,
             EventKind::Panicked => CENTRALITA_EVENT_PANICKED,
             EventKind::Lagged { .. } => CENTRALITA_EVENT_LAGGED,
+            EventKind::OutboxEnded { .. } => CENTRALITA_EVENT_OUTBOX_ENDED,
+            EventKind::Missed { .. } => CENTRALITA_EVENT_MISSED,
             _ => 0,
         })
     })
@@ -190,13 +196,15 @@ fn message(event: &centralita_event) -> Option<&centralita::store::StoredMessage
     }
 }
 
-/// How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED`.
+/// How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED` or
+/// `CENTRALITA_EVENT_MISSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn centralita_event_dropped(event: *const centralita_event) -> u64 {
     guard(0, || {
         // SAFETY: see `centralita_config_new`.
         unsafe { event.as_ref() }.map_or(0, |event| match event.event.kind {
             EventKind::Lagged { dropped } => dropped,
+            EventKind::Missed { count } => count,
             _ => 0,
         })
     })

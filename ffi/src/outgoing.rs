@@ -79,12 +79,15 @@ pub struct centralita_outgoing {
     pub idempotency_key: centralita_str,
     /// How long to wait for WhatsApp's acknowledgement, in milliseconds; 0: the service's `send_timeout_ms`.
     pub timeout_ms: i64,
+    /// If it cannot be sent now, it waits in the session's outbox for as long as this (milliseconds, at most 30 days), and
+    /// the call answers at once with status `queued`; its end is a `CENTRALITA_EVENT_OUTBOX_ENDED`. 0: it does not wait.
+    pub queue_ms: i64,
 }
 
 // SAFETY: numbers and pointers; all zero is valid.
 unsafe impl Sized_ for centralita_outgoing {
     const NAME: &'static str = "centralita_outgoing";
-    const FIRST_SIZE: usize = 112;
+    const FIRST_SIZE: usize = 120;
 }
 
 /// # Safety
@@ -112,6 +115,11 @@ pub(crate) unsafe fn read(message: *const centralita_outgoing) -> Outcome<Outgoi
         Ok(0) => {}
         Ok(ms) => outgoing = outgoing.timeout(Duration::from_millis(ms)),
         Err(_) => return Err(invalid("timeout_ms must not be negative")),
+    }
+    match u64::try_from(message.queue_ms) {
+        Ok(0) => {}
+        Ok(ms) => outgoing = outgoing.queue_for(Duration::from_millis(ms)),
+        Err(_) => return Err(invalid("queue_ms must not be negative")),
     }
     Ok(outgoing)
 }

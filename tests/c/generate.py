@@ -80,6 +80,7 @@ HANDLES = {
     "centralita_session": "session",
     "centralita_config": "config",
     "centralita_cleanup": "cleanup",
+    "centralita_consumer": "consumer",
     "centralita_op": "op",
     "centralita_error": "error",
     "centralita_event": "event",

@@ -204,6 +204,62 @@ static void pull(centralita_service *service, const char *phone, const char *con
     centralita_subscription_free(&subscription);
 }
 
+/* A message that waits while its session is stopped, and one that is taken back. */
+static void outbox(centralita_session *session, const char *contact)
+{
+    centralita_error *err = NULL;
+    centralita_buf json = CENTRALITA_BUF_INIT;
+    char id[64] = { 0 };
+    OK(centralita_session_stop(session, NULL, &err));
+    centralita_outgoing message = centralita_text(centralita_cstr(contact), CENTRALITA_STR("later"));
+    STATUS(CENTRALITA_INVALID_STATE, centralita_session_send(session, &message, NULL, NULL, &err));
+    message.queue_ms = 60000;
+    OK(centralita_session_send(session, &message, NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"status\":\"queued\""));
+    CHECK(sscanf(strstr(json.ptr, "\"messageId\":"), "\"messageId\":\"%63[^\"]", id) == 1);
+    centralita_buf_free(&json);
+    OK(centralita_session_outbox(session, centralita_cstr(NULL), NULL, &json, &err));
+    CHECK(strstr(json.ptr, id) && strstr(json.ptr, "\"state\":\"queued\""));
+    centralita_buf_free(&json);
+    OK(centralita_session_cancel_queued(session, centralita_cstr(id), NULL, &err));
+    STATUS(CENTRALITA_NOT_FOUND, centralita_session_cancel_queued(session, centralita_cstr(id), NULL, &err));
+}
+
+/* What a consumer has not acknowledged comes again; a cursor names its consumer. */
+static void durable(centralita_service *service)
+{
+    centralita_error *err = NULL;
+    centralita_consumer *consumer = NULL, *again = NULL;
+    centralita_buf json = CENTRALITA_BUF_INIT;
+    char cursor[512] = { 0 };
+    OK(centralita_consumer_open(service, CENTRALITA_STR("crm"), CENTRALITA_STR("{\"start\":\"oldest\"}"), &consumer, &err));
+    STATUS(CENTRALITA_CONFLICT, centralita_consumer_open(service, CENTRALITA_STR("crm"), centralita_cstr(NULL), &again, &err));
+    OK(centralita_consumer_next(consumer, 1, PATIENCE_MS, NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"event\":{") && strstr(json.ptr, "\"sessionId\":\"ventas\""));
+    CHECK(sscanf(strstr(json.ptr, "\"cursor\":"), "\"cursor\":\"%511[^\"]", cursor) == 1);
+    centralita_buf_free(&json);
+    STATUS(CENTRALITA_INVALID, centralita_consumer_ack(consumer, CENTRALITA_STR("nonsense"), NULL, &err));
+    OK(centralita_consumer_close(consumer, NULL, &err));
+    centralita_consumer_free(&consumer);
+    OK(centralita_consumer_open(service, CENTRALITA_STR("crm"), centralita_cstr(NULL), &consumer, &err));
+    OK(centralita_consumer_next(consumer, 1, PATIENCE_MS, NULL, &json, &err));
+    CHECK(strstr(json.ptr, cursor));
+    centralita_buf_free(&json);
+    OK(centralita_consumer_ack(consumer, centralita_cstr(cursor), NULL, &err));
+    OK(centralita_consumer_next(consumer, 1, PATIENCE_MS, NULL, &json, &err));
+    CHECK(!strstr(json.ptr, cursor));
+    centralita_buf_free(&json);
+    OK(centralita_consumer_close(consumer, NULL, &err));
+    centralita_consumer_free(&consumer);
+    OK(centralita_consumers(service, NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"name\":\"crm\""));
+    centralita_buf_free(&json);
+    OK(centralita_dead_letters(service, CENTRALITA_STR("crm"), centralita_cstr(NULL), NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"items\":[]"));
+    centralita_buf_free(&json);
+    OK(centralita_consumer_delete(service, CENTRALITA_STR("crm"), NULL, &err));
+}
+
 int main(int argc, char **argv)
 {
     char phone[32], contact[32], path[256], answer[65536];
@@ -273,6 +329,9 @@ int main(int argc, char **argv)
     OK(centralita_session_get(service, CENTRALITA_STR("ventas"), NULL, &bot.session, &err));
     OK(centralita_session_wait_connected(bot.session, PATIENCE_MS, NULL, &err));
     wait_messages(&bot, 1);
+
+    durable(service);
+    outbox(bot.session, contact);
 
     /* The end by itself: on_end, then drop, once each. */
     OK(centralita_service_shutdown(service, PATIENCE_MS, NULL, &err));

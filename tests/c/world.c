@@ -111,6 +111,7 @@ centralita_config *test_config(void)
     set(config, "penalty_min_ms", "300");
     set(config, "lease_duration_ms", "10000");
     set(config, "worker_threads", "2");
+    set(config, "durable_events", "true");
     return config;
 }
 

@@ -198,6 +198,8 @@ type Outgoing struct {
 	IdempotencyKey string
 	// Timeout is how long to wait for WhatsApp's acknowledgement; 0: the service's send_timeout_ms.
 	Timeout time.Duration
+	// Queue is how long it may wait in the outbox if it cannot be sent now; 0: it does not wait.
+	Queue time.Duration
 }
 
 // Text is text to a phone number or a JID.
@@ -246,6 +248,7 @@ func (s *Session) Send(ctx context.Context, message Outgoing) (Sent, error) {
 			text:            str(&op.pins, message.text),
 			idempotency_key: optional(&op.pins, message.IdempotencyKey),
 			timeout_ms:      C.int64_t(message.Timeout.Milliseconds()),
+			queue_ms:        C.int64_t(message.Queue.Milliseconds()),
 		}
 		raw.target = message.target.c(&op.pins)
 		op.pins.Pin(raw)
@@ -295,6 +298,21 @@ func (s *Session) ReconnectNow() error {
 	defer s.lock.RUnlock()
 	var failure *C.centralita_error
 	return check(C.centralita_session_reconnect_now(s.handle, &failure), failure)
+}
+
+// Outbox gives a page of what waits to be sent; pageJSON as in centralita.h, empty for the first page.
+func (s *Session) Outbox(ctx context.Context, pageJSON string) (json.RawMessage, error) {
+	text, err := runText(ctx, s.begin(func(op *operation, handle *C.centralita_session, err **C.centralita_error) C.int32_t {
+		return C.centralita_session_outbox(handle, optional(&op.pins, pageJSON), op.later, nil, err)
+	}))
+	return json.RawMessage(text), err
+}
+
+// CancelQueued takes a message out of the outbox.
+func (s *Session) CancelQueued(ctx context.Context, messageID string) error {
+	return run(ctx, s.begin(func(op *operation, handle *C.centralita_session, err **C.centralita_error) C.int32_t {
+		return C.centralita_session_cancel_queued(handle, str(&op.pins, messageID), op.later, err)
+	}), nil)
 }
 
 // MarkRead tells the author of messages that they were read. All of one chat and author.
