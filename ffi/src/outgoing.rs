@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use centralita::clock::Timestamp;
 use centralita::session::{Outgoing, SentMessage};
 use centralita::store::MessageKey;
 use serde_json::json;
@@ -82,12 +83,14 @@ pub struct centralita_outgoing {
     /// If it cannot be sent now, it waits in the session's outbox for as long as this (milliseconds, at most 30 days), and
     /// the call answers at once with status `queued`; its end is a `CENTRALITA_EVENT_OUTBOX_ENDED`. 0: it does not wait.
     pub queue_ms: i64,
+    /// The same until a moment, in milliseconds since the Unix epoch; 0: see `queue_ms`. Not both.
+    pub queue_until_ms: i64,
 }
 
 // SAFETY: numbers and pointers; all zero is valid.
 unsafe impl Sized_ for centralita_outgoing {
     const NAME: &'static str = "centralita_outgoing";
-    const FIRST_SIZE: usize = 120;
+    const FIRST_SIZE: usize = 128;
 }
 
 /// # Safety
@@ -116,15 +119,16 @@ pub(crate) unsafe fn read(message: *const centralita_outgoing) -> Outcome<Outgoi
         Ok(ms) => outgoing = outgoing.timeout(Duration::from_millis(ms)),
         Err(_) => return Err(invalid("timeout_ms must not be negative")),
     }
-    match u64::try_from(message.queue_ms) {
-        Ok(0) => {}
-        Ok(ms) => outgoing = outgoing.queue_for(Duration::from_millis(ms)),
-        Err(_) => return Err(invalid("queue_ms must not be negative")),
+    match (u64::try_from(message.queue_ms), message.queue_until_ms) {
+        (Ok(0), 0) => Ok(outgoing),
+        (Ok(0), ms) if ms > 0 => Ok(outgoing.queue_until(Timestamp::from_unix_ms(ms))),
+        (Ok(ms), 0) => Ok(outgoing.queue_for(Duration::from_millis(ms))),
+        (Ok(_), 1..) => Err(invalid("queue_ms and queue_until_ms are two ways to say one thing; set one")),
+        _ => Err(invalid("queue_ms and queue_until_ms must not be negative")),
     }
-    Ok(outgoing)
 }
 
-pub(crate) fn sent_json(sent: &SentMessage) -> String {
+pub(crate) fn sent_json(sent: &SentMessage) -> serde_json::Value {
     json!({
         "chatId": sent.key.chat_id,
         "sender": sent.key.sender,
@@ -133,5 +137,4 @@ pub(crate) fn sent_json(sent: &SentMessage) -> String {
         "timestamp": sent.timestamp,
         "repeated": sent.repeated,
     })
-    .to_string()
 }

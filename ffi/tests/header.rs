@@ -7,46 +7,58 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn sources() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("ffi/src"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .collect();
-    // In the order in which a reader wants to meet them.
-    let order = [
-        "version",
-        "text",
-        "status",
-        "error",
-        "config",
-        "service",
-        "operation",
-        "session",
-        "outgoing",
-        "link",
-        "event",
-        "subscription",
-        "durable",
-        "outbox",
-        "manager",
-        "cleanup",
-        "log",
-    ];
-    let rank = |path: &PathBuf| {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        order.iter().position(|known| *known == name)
-    };
-    files.retain(|path| rank(path).is_some());
-    files.sort_by_key(rank);
+/// Every source file, by its path below `ffi/src`.
+fn sources_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
     files
 }
+
+/// Those that declare something for C, in the order in which a reader wants to meet them.
+const ORDER: &[&str] = &[
+    "version",
+    "text",
+    "status",
+    "error",
+    "config/mod",
+    "service/mod",
+    "service/restore",
+    "service/health",
+    "operation/mod",
+    "operation/handle",
+    "session/mod",
+    "session/linking",
+    "link",
+    "session/running",
+    "outgoing",
+    "session/messaging",
+    "session/outbox",
+    "event",
+    "subscription",
+    "durable/consumer",
+    "durable/handler",
+    "durable/dead_letters",
+    "manager/records",
+    "manager/status",
+    "manager/usage",
+    "manager/removal",
+    "cleanup",
+    "log",
+    "metrics",
+];
 
 fn generated_header() -> String {
     let config = cbindgen::Config::from_file(root().join("ffi/cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in sources() {
-        builder = builder.with_src(file);
+    for name in ORDER {
+        builder = builder.with_src(root().join(format!("ffi/src/{name}.rs")));
     }
     let mut text = Vec::new();
     builder.generate().expect("cbindgen understands the sources").write(&mut text);
@@ -56,8 +68,8 @@ fn generated_header() -> String {
 /// Every `extern "C"` function, by the sources alone.
 fn exported_functions() -> Vec<String> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(root().join("ffi/src")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    for path in sources_below(&root().join("ffi/src")) {
+        let text = std::fs::read_to_string(path).unwrap();
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             if line == "#[unsafe(no_mangle)]" {
