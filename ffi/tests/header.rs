@@ -21,7 +21,7 @@ fn sources_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Those that declare something for C, in the order in which a reader wants to meet them.
+/// Those that declare something for C, in the order in which a reader wants to meet them; each brings its folder along.
 const ORDER: &[&str] = &[
     "version",
     "text",
@@ -29,26 +29,14 @@ const ORDER: &[&str] = &[
     "error",
     "config/mod",
     "service/mod",
-    "service/restore",
-    "service/health",
     "operation/mod",
-    "operation/handle",
     "session/mod",
-    "session/linking",
     "link",
-    "session/running",
     "outgoing",
-    "session/messaging",
-    "session/outbox",
     "event",
     "subscription",
-    "durable/consumer",
-    "durable/handler",
-    "durable/dead_letters",
-    "manager/records",
-    "manager/status",
-    "manager/usage",
-    "manager/removal",
+    "durable/mod",
+    "manager/mod",
     "cleanup",
     "log",
     "metrics",
@@ -111,7 +99,9 @@ fn the_list_of_symbols_is_current() {
 fn the_header_declares_every_function_once() {
     let header = generated_header();
     for name in exported_functions() {
-        let declared = header.matches(&format!("{name}(")).count();
-        assert!(declared >= 1, "{name} is not in the header");
+        let call = format!("{name}(");
+        let declares = |line: &&str| !line.trim_start().starts_with('*') && line.contains(&call);
+        let declared = header.lines().filter(declares).count();
+        assert!(declared == 1, "{name} is {declared} times in the header");
     }
 }

@@ -225,41 +225,6 @@ static void outbox(centralita_session *session, const char *contact)
     STATUS(CENTRALITA_NOT_FOUND, centralita_session_cancel_queued(session, centralita_cstr(id), NULL, &err));
 }
 
-/* What a consumer has not acknowledged comes again; a cursor names its consumer. */
-static void durable(centralita_service *service)
-{
-    centralita_error *err = NULL;
-    centralita_consumer *consumer = NULL, *again = NULL;
-    centralita_buf json = CENTRALITA_BUF_INIT;
-    char cursor[512] = { 0 };
-    OK(centralita_consumer_open(service, CENTRALITA_STR("crm"), CENTRALITA_STR("{\"start\":\"oldest\"}"), &consumer, &err));
-    STATUS(CENTRALITA_CONFLICT, centralita_consumer_open(service, CENTRALITA_STR("crm"), centralita_cstr(NULL), &again, &err));
-    OK(centralita_consumer_next(consumer, 1, PATIENCE_MS, NULL, &json, &err));
-    CHECK(strstr(json.ptr, "\"event\":{") && strstr(json.ptr, "\"sessionId\":\"ventas\""));
-    CHECK(sscanf(strstr(json.ptr, "\"cursor\":"), "\"cursor\":\"%511[^\"]", cursor) == 1);
-    centralita_buf_free(&json);
-    STATUS(CENTRALITA_INVALID, centralita_consumer_ack(consumer, CENTRALITA_STR("nonsense"), NULL, &err));
-    OK(centralita_consumer_close(consumer, NULL, &err));
-    centralita_consumer_free(&consumer);
-    OK(centralita_consumer_open(service, CENTRALITA_STR("crm"), centralita_cstr(NULL), &consumer, &err));
-    OK(centralita_consumer_next(consumer, 1, PATIENCE_MS, NULL, &json, &err));
-    CHECK(strstr(json.ptr, cursor));
-    centralita_buf_free(&json);
-    OK(centralita_consumer_ack(consumer, centralita_cstr(cursor), NULL, &err));
-    OK(centralita_consumer_next(consumer, 1, PATIENCE_MS, NULL, &json, &err));
-    CHECK(!strstr(json.ptr, cursor));
-    centralita_buf_free(&json);
-    OK(centralita_consumer_close(consumer, NULL, &err));
-    centralita_consumer_free(&consumer);
-    OK(centralita_consumers(service, NULL, &json, &err));
-    CHECK(strstr(json.ptr, "\"name\":\"crm\""));
-    centralita_buf_free(&json);
-    OK(centralita_dead_letters(service, CENTRALITA_STR("crm"), centralita_cstr(NULL), NULL, &json, &err));
-    CHECK(strstr(json.ptr, "\"items\":[]"));
-    centralita_buf_free(&json);
-    OK(centralita_consumer_delete(service, CENTRALITA_STR("crm"), NULL, &err));
-}
-
 int main(int argc, char **argv)
 {
     char phone[32], contact[32], path[256], answer[65536];
@@ -330,7 +295,6 @@ int main(int argc, char **argv)
     OK(centralita_session_wait_connected(bot.session, PATIENCE_MS, NULL, &err));
     wait_messages(&bot, 1);
 
-    durable(service);
     outbox(bot.session, contact);
 
     /* The end by itself: on_end, then drop, once each. */

@@ -130,6 +130,8 @@ pub unsafe extern "C" fn centralita_config_free(config: *mut *mut centralita_con
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn set(config: &mut centralita_config, name: &str, value: &str) -> i32 {
@@ -181,7 +183,8 @@ mod tests {
         let fields = source.split("pub struct ServiceOptions {").nth(1).unwrap().split("\n}").next().unwrap();
         let mut count = 0;
         for line in fields.lines() {
-            let Some((field, _)) = line.trim().strip_prefix("pub ").and_then(|line| line.split_once(':')) else {
+            let Some((field, _)) = line.trim().strip_prefix("pub ").and_then(|line| line.split_once(':'))
+            else {
                 continue;
             };
             // Of a struct of options each has a name of its own.
