@@ -76,7 +76,8 @@ pub unsafe extern "C" fn centralita_event_type(event: *const centralita_event) -
 }
 
 /// Its number: rises by one with each event of the session in this process, from 1; with durable events, with each
-/// logged event of the session for ever. 0 for `CENTRALITA_EVENT_LAGGED`.
+/// logged event of the session for ever, and one that is not logged has the number of the one before it. 0 for
+/// `CENTRALITA_EVENT_LAGGED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn centralita_event_seq(event: *const centralita_event) -> u64 {
     // SAFETY: see `centralita_config_new`.

@@ -123,8 +123,10 @@ static void parking(centralita_service *service, centralita_session *session, ce
     OK(centralita_session_park(session, NULL, &err));
     CHECK(centralita_session_is_parked(session) && !centralita_session_is_connected(session));
     centralita_session_figures parked = figures(session);
-    CHECK(parked.parked == 1 && parked.link == CENTRALITA_VITAL_BAD && parked.receive == CENTRALITA_VITAL_UNKNOWN &&
-          parked.memory_bytes == -1);
+    CHECK(parked.parked == 1);
+    CHECK(parked.link == CENTRALITA_VITAL_BAD);
+    CHECK(parked.receive == CENTRALITA_VITAL_UNKNOWN && parked.send == CENTRALITA_VITAL_UNKNOWN);
+    CHECK(parked.memory_bytes == -1);
     centralita_service_figures all = fleet(service);
     CHECK(all.running == 1 && all.connected == 0 && all.parked == 1 && all.unwell == 0);
     OK(centralita_session_health(session, NULL, &json, &err));

@@ -111,18 +111,28 @@ centralita_config *test_config(void)
     set(config, "penalty_min_ms", "300");
     set(config, "lease_duration_ms", "10000");
     set(config, "worker_threads", "2");
-    set(config, "durable_events", "true");
     return config;
+}
+
+static centralita_service *open_with(const char *store, centralita_config *config)
+{
+    centralita_service *service = NULL;
+    centralita_error *err = NULL;
+    OK(centralita_service_open(centralita_cstr(store), config, &service, &err));
+    centralita_config_free(&config);
+    return service;
 }
 
 centralita_service *open_service(const char *store)
 {
-    centralita_service *service = NULL;
-    centralita_error *err = NULL;
+    return open_with(store, test_config());
+}
+
+centralita_service *open_durable_service(const char *store)
+{
     centralita_config *config = test_config();
-    OK(centralita_service_open(centralita_cstr(store), config, &service, &err));
-    centralita_config_free(&config);
-    return service;
+    set(config, "durable_events", "true");
+    return open_with(store, config);
 }
 
 void link_session(centralita_session *session, const char *phone)
