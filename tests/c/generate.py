@@ -84,7 +84,7 @@ HANDLES = {
     "centralita_op": "op",
     "centralita_error": "error",
     "centralita_event": "event",
-    "centralita_link": "link",
+    "centralita_link": "linking",
     "centralita_link_step": "step",
     "centralita_subscription": "subscription",
 }
@@ -111,7 +111,7 @@ def argument(name, kind, parameter):
     if stars == 1 and bare in HANDLES:
         return f"one_of_two(NULL, {HANDLES[bare]})"
     # Without it they may wait for what nobody will do here.
-    waits = name in {"centralita_consumer_run", "centralita_consumer_open"}
+    waits = name in {"centralita_consumer_run", "centralita_consumer_open", "centralita_session_request_pair_code"}
     special = {
         "centralita_async": "always_async()" if waits else "async()",
         "centralita_outgoing": "outgoing()",

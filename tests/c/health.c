@@ -87,7 +87,7 @@ static void next_of_type(centralita_subscription *events, int32_t type, const ch
     }
 }
 
-/* Two at once, then one a second: the third is refused with the time to wait, or waits by itself. */
+/* Two at once, then one each five seconds: the third is refused with the time to wait, or waits by itself. */
 static void limits(centralita_session *session, centralita_subscription *events, const char *contact)
 {
     centralita_error *err = NULL;
@@ -221,7 +221,7 @@ static void restore(const char *store)
 int main(int argc, char **argv)
 {
     static const char *const options[][2] = {
-        { "metrics", "true" },          { "per_session_metrics", "true" },   { "rate_per_session", "60/2" },
+        { "metrics", "true" },          { "per_session_metrics", "true" },   { "rate_per_session", "12/2" },
         { "breaker_threshold", "1" },   { "breaker_window_ms", "1000" },     { "breaker_pause_min_ms", "300" },
         { "breaker_pause_max_ms", "600" }, { "lease_heartbeat_ms", "2000" }, { NULL, NULL },
     };
