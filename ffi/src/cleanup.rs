@@ -169,6 +169,13 @@ pub unsafe extern "C" fn centralita_cleanup_reset_problematic_sessions(
 /// Ends the rounds without waiting, frees the handle and sets `*cleanup` to NULL. NULL is fine, twice is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn centralita_cleanup_free(cleanup: *mut *mut centralita_cleanup) {
-    // SAFETY: see `centralita_config_new`.
-    guard((), || drop(unsafe { take(cleanup) }));
+    guard((), || {
+        // SAFETY: see `centralita_config_new`.
+        if let Some(cleanup) = unsafe { take(cleanup) }
+            && !cleanup.service.birth().is_here()
+        {
+            // The parent's: what would end its rounds wakes threads that are not here.
+            std::mem::forget(cleanup);
+        }
+    });
 }

@@ -15,7 +15,7 @@ struct scene {
     centralita_link *link;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int calls, drops, ends, gone;
+    atomic_int calls, drops, ends, gone;
 };
 
 static void scene_drop(void *user_data)

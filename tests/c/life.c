@@ -65,8 +65,7 @@ static void wait_messages(struct bot *bot, int count)
 struct waiter {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int done, drops;
-    int32_t status;
+    atomic_int done, drops, status;
     char text[1024];
 };
 
@@ -142,7 +141,9 @@ static void sends(centralita_session *session, const char *contact)
     OK(centralita_session_send(session, &about, NULL, NULL, &err));
     OK(centralita_session_set_typing(session, centralita_cstr(contact), 1, NULL, &err));
 
-    /* A failure by completion. */
+    /* A failure by completion. The lock hands what was read above over to it. */
+    pthread_mutex_lock(&waiter.lock);
+    pthread_mutex_unlock(&waiter.lock);
     message.idempotency_key = CENTRALITA_STR("");
     OK(centralita_session_send(session, &message, &later, NULL, &err));
     STATUS(CENTRALITA_INVALID, centralita_op_wait(op, PATIENCE_MS, &err));

@@ -94,10 +94,10 @@ impl Drop for Server {
     }
 }
 
-/// Has a function handle every event of a consumer, until `centralita_consumer_stop`, the consumer's close or the
-/// service's shutdown; the operation then ends with `CENTRALITA_OK`, after the running call and `drop`. With `later` it
-/// goes on by itself, and cancelling it stops it at once: what was being handled comes again. Inside a callback it must
-/// be given `later`.
+/// Has a function handle every event of a consumer, until `centralita_consumer_stop` or the consumer's close: the operation
+/// then ends with `CENTRALITA_OK`, after the running call and `drop`. The service's shutdown ends it too, with
+/// `CENTRALITA_OK` or `CENTRALITA_CLOSED`. With `later` it goes on by itself, and cancelling it stops it at once: what was
+/// being handled comes again. Inside a callback it must be given `later`.
 ///
 /// `CENTRALITA_INVALID_STATE` if one runs already, `CENTRALITA_CONFLICT` if another process took the consumer over. A
 /// store that is away is waited for.
