@@ -1408,7 +1408,8 @@ int32_t centralita_event_type(const centralita_event *event);
 
 /**
  * Its number: rises by one with each event of the session in this process, from 1; with durable events, with each
- * logged event of the session for ever. 0 for `CENTRALITA_EVENT_LAGGED`.
+ * logged event of the session for ever, and one that is not logged has the number of the one before it. 0 for
+ * `CENTRALITA_EVENT_LAGGED`.
  */
 uint64_t centralita_event_seq(const centralita_event *event);
 
@@ -1633,10 +1634,10 @@ int32_t centralita_dead_letters_discard(const centralita_service *service,
                                         centralita_error **err);
 
 /**
- * Has a function handle every event of a consumer, until `centralita_consumer_stop`, the consumer's close or the
- * service's shutdown; the operation then ends with `CENTRALITA_OK`, after the running call and `drop`. With `later` it
- * goes on by itself, and cancelling it stops it at once: what was being handled comes again. Inside a callback it must
- * be given `later`.
+ * Has a function handle every event of a consumer, until `centralita_consumer_stop` or the consumer's close: the operation
+ * then ends with `CENTRALITA_OK`, after the running call and `drop`. The service's shutdown ends it too, with
+ * `CENTRALITA_OK` or `CENTRALITA_CLOSED`. With `later` it goes on by itself, and cancelling it stops it at once: what was
+ * being handled comes again. Inside a callback it must be given `later`.
  *
  * `CENTRALITA_INVALID_STATE` if one runs already, `CENTRALITA_CONFLICT` if another process took the consumer over. A
  * store that is away is waited for.
