@@ -175,6 +175,21 @@
 #define CENTRALITA_INTERNAL 91
 
 /**
+ * Sessions connect as they should.
+ */
+#define CENTRALITA_BREAKER_CLOSED 1
+
+/**
+ * WhatsApp refused many sessions at once: nobody connects before `paused_until_ms`, then one tries.
+ */
+#define CENTRALITA_BREAKER_OPEN 2
+
+/**
+ * One tries, or the others follow slowly.
+ */
+#define CENTRALITA_BREAKER_HALF_OPEN 3
+
+/**
  * Created, or starting; no code yet.
  */
 #define CENTRALITA_STATUS_PENDING 1
@@ -205,29 +220,24 @@
 #define CENTRALITA_STATUS_INACTIVE 6
 
 /**
- * `text` to `to`.
+ * As it should be.
  */
-#define CENTRALITA_OUTGOING_TEXT 1
+#define CENTRALITA_VITAL_GOOD 1
 
 /**
- * `text` in answer to `target`, in its chat.
+ * Nothing can be said while there is no connection.
  */
-#define CENTRALITA_OUTGOING_REPLY 2
+#define CENTRALITA_VITAL_UNKNOWN 2
 
 /**
- * The emoji in `text` on `target`; an empty one takes it back.
+ * It may be about to fail; being looked into.
  */
-#define CENTRALITA_OUTGOING_REACTION 3
+#define CENTRALITA_VITAL_SUSPECT 3
 
 /**
- * `text` as the new text of `target`, a message of one's own.
+ * It does not work.
  */
-#define CENTRALITA_OUTGOING_EDIT 4
-
-/**
- * Takes `target` back for everybody.
- */
-#define CENTRALITA_OUTGOING_REVOKE 5
+#define CENTRALITA_VITAL_BAD 4
 
 /**
  * Show `centralita_link_step_text` as a QR code, see `centralita_qr_render`. It replaces any earlier one.
@@ -282,6 +292,31 @@
 #define CENTRALITA_QR_PNG 3
 
 /**
+ * `text` to `to`.
+ */
+#define CENTRALITA_OUTGOING_TEXT 1
+
+/**
+ * `text` in answer to `target`, in its chat.
+ */
+#define CENTRALITA_OUTGOING_REPLY 2
+
+/**
+ * The emoji in `text` on `target`; an empty one takes it back.
+ */
+#define CENTRALITA_OUTGOING_REACTION 3
+
+/**
+ * `text` as the new text of `target`, a message of one's own.
+ */
+#define CENTRALITA_OUTGOING_EDIT 4
+
+/**
+ * Takes `target` back for everybody.
+ */
+#define CENTRALITA_OUTGOING_REVOKE 5
+
+/**
  * The session's status or its detail changed: `centralita_event_status`, the detail in the JSON.
  */
 #define CENTRALITA_EVENT_STATUS 1
@@ -332,6 +367,21 @@
 #define CENTRALITA_EVENT_LAGGED 10
 
 /**
+ * A message that waited in the outbox has come to its end; its outcome is in the JSON.
+ */
+#define CENTRALITA_EVENT_OUTBOX_ENDED 11
+
+/**
+ * The bounds of the log cut off `centralita_event_dropped` events that this durable consumer had not read.
+ */
+#define CENTRALITA_EVENT_MISSED 12
+
+/**
+ * The session was connected but did not work, and is restarted; what was wrong is in the JSON.
+ */
+#define CENTRALITA_EVENT_RESTARTED 13
+
+/**
  * The oldest event goes; a `CENTRALITA_EVENT_LAGGED` in its place says how many went. The default.
  */
 #define CENTRALITA_OVERFLOW_DROP_OLDEST 0
@@ -380,6 +430,11 @@ typedef struct centralita_cleanup centralita_cleanup;
  * Options of a service. Opaque; used by one thread at a time.
  */
 typedef struct centralita_config centralita_config;
+
+/**
+ * A consumer of durable events that is open here, and nowhere else. Opaque, thread-safe.
+ */
+typedef struct centralita_consumer centralita_consumer;
 
 /**
  * What happened, to what, and what to do. Opaque; NULL means that there is none. Free it with
@@ -492,6 +547,86 @@ typedef struct {
 } centralita_async;
 
 /**
+ * How the sessions of this process do. Start from `CENTRALITA_SERVICE_FIGURES_INIT`.
+ */
+typedef struct {
+    /**
+     * `sizeof(centralita_service_figures)`.
+     */
+    uint32_t struct_size;
+    /**
+     * `CENTRALITA_BREAKER_…`.
+     */
+    int32_t breaker;
+    /**
+     * When the fleet's pause ends, in milliseconds since the Unix epoch; -1 if there is none.
+     */
+    int64_t paused_until_ms;
+    /**
+     * Sessions that run here, connected or not.
+     */
+    uint64_t running;
+    /**
+     * Of them logged in at this moment.
+     */
+    uint64_t connected;
+    /**
+     * Of them parked: not connected on purpose.
+     */
+    uint64_t parked;
+    /**
+     * Of those connected, how many receive or send badly, or are suspected to, by the last look at them.
+     */
+    uint64_t unwell;
+    /**
+     * How often those that run were restarted because they were not well.
+     */
+    uint64_t restarts;
+    /**
+     * Sessions that wait for their turn to connect.
+     */
+    uint64_t waiting;
+    /**
+     * Sessions that are connecting.
+     */
+    uint64_t connecting;
+    /**
+     * Connections begun since the service was opened.
+     */
+    uint64_t admitted;
+    /**
+     * How often the breaker has opened since the service was opened.
+     */
+    uint64_t times_opened;
+} centralita_service_figures;
+
+/**
+ * How far a restore has come. It may grow at its end: read it through the pointer, do not copy it.
+ */
+typedef struct {
+    /**
+     * Sessions to start in all.
+     */
+    uint64_t total;
+    /**
+     * Of them looked at so far.
+     */
+    uint64_t done;
+    /**
+     * Started and connected so far; only `centralita_service_restore_and_wait` counts them.
+     */
+    uint64_t connected;
+    /**
+     * Started and ended already: logged out, banned, outdated, owned elsewhere. Counted as `connected`.
+     */
+    uint64_t ended;
+    /**
+     * The one that the step is about.
+     */
+    centralita_str session_id;
+} centralita_restore_step;
+
+/**
  * How a restore goes on. Start from `CENTRALITA_PROGRESS_INIT`.
  */
 typedef struct {
@@ -508,9 +643,9 @@ typedef struct {
      */
     void *user_data;
     /**
-     * Called for each session: how many there are, how many were looked at, and the one just looked at.
+     * Called for each step, which is borrowed for the time of the call.
      */
-    void (*on_progress)(void *user_data, uint64_t total, uint64_t done, centralita_str session_id);
+    void (*on_progress)(void *user_data, const centralita_restore_step *step);
     /**
      * Releases `user_data`: called exactly once, after the last progress, or at once if the call fails. May be NULL.
      */
@@ -569,7 +704,54 @@ typedef struct {
      * How long to wait for WhatsApp's acknowledgement, in milliseconds; 0: the service's `send_timeout_ms`.
      */
     int64_t timeout_ms;
+    /**
+     * If it cannot be sent now, it waits in the session's outbox for as long as this (milliseconds, at most 30 days), and
+     * the call answers at once with status `queued`; its end is a `CENTRALITA_EVENT_OUTBOX_ENDED`. 0: it does not wait.
+     */
+    int64_t queue_ms;
+    /**
+     * The same until a moment, in milliseconds since the Unix epoch; 0: see `queue_ms`. Not both.
+     */
+    int64_t queue_until_ms;
 } centralita_outgoing;
+
+/**
+ * The main figures of a session's health. Start from `CENTRALITA_SESSION_FIGURES_INIT`.
+ */
+typedef struct {
+    /**
+     * `sizeof(centralita_session_figures)`.
+     */
+    uint32_t struct_size;
+    /**
+     * The connection to WhatsApp, `CENTRALITA_VITAL_…`.
+     */
+    int32_t link;
+    /**
+     * Whether anything comes in, `CENTRALITA_VITAL_…`.
+     */
+    int32_t receive;
+    /**
+     * Whether what is written is acknowledged, `CENTRALITA_VITAL_…`.
+     */
+    int32_t send;
+    /**
+     * 1 if it is parked.
+     */
+    int32_t parked;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * How often it was restarted because it was not well, since it was started.
+     */
+    uint64_t restarts;
+    /**
+     * Bytes that its engine and socket take, by the engine's own report; -1 while there is no engine.
+     */
+    int64_t memory_bytes;
+} centralita_session_figures;
 
 /**
  * What a subscription wants and where it goes. Start from `CENTRALITA_SINK_INIT`.
@@ -622,6 +804,36 @@ typedef struct {
      */
     size_t session_count;
 } centralita_sink;
+
+/**
+ * Who handles the events of a consumer. Start from `CENTRALITA_HANDLER_INIT`.
+ */
+typedef struct {
+    /**
+     * `sizeof(centralita_handler)`.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Given to the two functions below.
+     */
+    void *user_data;
+    /**
+     * Handles an event, which is valid during the call; `attempt` counts from 1. 0: it is done with, and does not come
+     * again once that is stored. Anything else is a failure: it is called again after a pause, the later events of
+     * that session wait, and after the last attempt the event becomes a dead letter that says `handler answered N`.
+     * Called on a thread of this handler's own, one call at a time.
+     */
+    int32_t (*on_event)(void *user_data, const centralita_event *event, uint32_t attempt);
+    /**
+     * Releases `user_data`: called exactly once, after the last call of `on_event`, or at once if the call fails. May
+     * be NULL.
+     */
+    void (*drop)(void *user_data);
+} centralita_handler;
 
 /**
  * Where logs go. Start from `CENTRALITA_LOG_SINK_INIT`.
@@ -796,18 +1008,48 @@ int32_t centralita_service_running_sessions(const centralita_service *service,
                                             centralita_error **err);
 
 /**
+ * The health of the sessions that run in this process, as JSON: `{"running","connected","parked","unwell","restarts",
+ * "pacing":{"breaker":"closed"|"open"|"half_open","pausedUntil":date,"waiting","connecting","admitted","timesOpened"}}`.
+ * It never waits. The same without JSON: `centralita_service_get_figures`. Of one session:
+ * `centralita_session_health`.
+ */
+int32_t centralita_service_health(const centralita_service *service,
+                                  centralita_buf *out,
+                                  centralita_error **err);
+
+/**
+ * Fills in how the sessions of this process do. It never waits.
+ */
+int32_t centralita_service_get_figures(const centralita_service *service,
+                                       centralita_service_figures *out,
+                                       centralita_error **err);
+
+/**
  * Starts every stored session that is active and was linked, the most recently active first. Ends once all are
  * started; they connect a few at a time. One that cannot be started is in the report and holds up no other; one that
  * another instance runs stands by here.
  *
- * Gives JSON `{"started":[ids],"notLinked":[ids],"malformed":[ids]}`. `progress`, `later` and `out` may be NULL. With
- * `progress` and without `later` it must not be called inside a callback.
+ * Gives JSON `{"started":[ids],"connected":[],"notLinked":[ids],"malformed":[ids]}`. `progress`, `later` and `out` may
+ * be NULL. With `progress` and without `later` it must not be called inside a callback.
  */
 int32_t centralita_service_restore(const centralita_service *service,
                                    const centralita_progress *progress,
                                    const centralita_async *later,
                                    centralita_buf *out,
                                    centralita_error **err);
+
+/**
+ * As `centralita_service_restore`, and then waits until every session that was started is connected or has ended, or
+ * `patience_ms` is over. `progress` is told of each; those that wait for their turn, for WhatsApp or for another
+ * instance go on after this has ended. `connected` in the report has those that are, in the order in which they were.
+ * Inside a callback it must be given `later`.
+ */
+int32_t centralita_service_restore_and_wait(const centralita_service *service,
+                                            int64_t patience_ms,
+                                            const centralita_progress *progress,
+                                            const centralita_async *later,
+                                            centralita_buf *out,
+                                            centralita_error **err);
 
 /**
  * Waits until an operation has ended and answers as the call would have done that waits. `CENTRALITA_PENDING` if it
@@ -841,6 +1083,14 @@ int32_t centralita_op_session(const centralita_op *op,
                               const centralita_service *service,
                               centralita_session **out,
                               centralita_error **err);
+
+/**
+ * A new handle on the consumer that an operation opened. `CENTRALITA_INVALID_STATE` if it gave none or has not ended.
+ */
+int32_t centralita_op_consumer(const centralita_op *op,
+                               const centralita_service *service,
+                               centralita_consumer **out,
+                               centralita_error **err);
 
 /**
  * Asks an operation to end at once. It ends with `CENTRALITA_CANCELLED`, or as it would have if it was quicker.
@@ -891,23 +1141,9 @@ int32_t centralita_session_get(const centralita_service *service,
 centralita_str centralita_session_id(const centralita_session *session);
 
 /**
- * Its record as stored, as JSON with the fields of the `sessions` collection (`sessionId`, `status`, `isConnected`,
- * `messagesReceived`, …; dates in RFC 3339).
+ * Frees the handle, not the session, and sets `*session` to NULL. NULL is fine, twice is fine.
  */
-int32_t centralita_session_record(const centralita_session *session,
-                                  const centralita_async *later,
-                                  centralita_buf *out,
-                                  centralita_error **err);
-
-/**
- * Its status in this process, `CENTRALITA_STATUS_…`. `CENTRALITA_INVALID_STATE` if it does not run here.
- */
-int32_t centralita_session_status(const centralita_session *session, int32_t *out, centralita_error **err);
-
-/**
- * Whether it is logged in at this moment.
- */
-bool centralita_session_is_connected(const centralita_session *session);
+void centralita_session_free(centralita_session **session);
 
 /**
  * The codes to link it with, as they come, then one last step: take them with `centralita_link_next`. A session that
@@ -955,17 +1191,17 @@ int32_t centralita_session_wait_connected(const centralita_session *session,
                                           centralita_error **err);
 
 /**
- * Ends a pause between two connections: the next attempt is made now.
- */
-int32_t centralita_session_reconnect_now(const centralita_session *session, centralita_error **err);
-
-/**
  * Sends a message and waits until WhatsApp's server has it. Gives JSON
- * `{"chatId":…,"sender":…,"messageId":…,"status":"sent","timestamp":…,"repeated":false}`; `out` may be NULL.
+ * `{"chatId":…,"sender":…,"messageId":…,"status":"sent","timestamp":…,"repeated":false}`; `out` may be NULL. Allowed in
+ * callbacks.
  *
  * `CENTRALITA_INVALID_STATE` if the session is not connected (nothing is stored then), `CENTRALITA_PROTOCOL` or
  * `CENTRALITA_RATE_LIMITED` if WhatsApp refused, `CENTRALITA_TIMEOUT` if it said nothing in time: then the message may
- * or may not arrive, and sending it again with the same idempotency key makes sure. Allowed in callbacks.
+ * or may not arrive, and sending it again with the same idempotency key makes sure. `CENTRALITA_RATE_LIMITED` or
+ * `CENTRALITA_BANNED` with a time to wait also come from the service's own limits; then nothing is stored or sent.
+ *
+ * With `queue_ms` or `queue_until_ms` in the message, what cannot be sent now waits in the outbox instead, and the
+ * status is `queued`.
  */
 int32_t centralita_session_send(const centralita_session *session,
                                 const centralita_outgoing *message,
@@ -1013,6 +1249,81 @@ int32_t centralita_session_chats(const centralita_session *session,
                                  centralita_error **err);
 
 /**
+ * A page of what waits in a session's outbox, in the order in which it is sent. `page_json`: `{"limit":100,"after":…}`;
+ * `{NULL, 0}` for the first. Gives `{"items":[{"chatId","sender","messageId","state","attempts","queuedAt",
+ * "expiresAt"}],"next","malformed"}`.
+ */
+int32_t centralita_session_outbox(const centralita_session *session,
+                                  centralita_str page_json,
+                                  const centralita_async *later,
+                                  centralita_buf *out,
+                                  centralita_error **err);
+
+/**
+ * Takes a message out of the outbox, whether the session runs or not. `CENTRALITA_INVALID_STATE` if it is being sent or
+ * may have been sent already, `CENTRALITA_NOT_FOUND` if it does not wait.
+ */
+int32_t centralita_session_cancel_queued(const centralita_session *session,
+                                         centralita_str message_id,
+                                         const centralita_async *later,
+                                         centralita_error **err);
+
+/**
+ * Its record as stored, as JSON with the fields of the `sessions` collection (`sessionId`, `status`, `isConnected`,
+ * `messagesReceived`, …; dates in RFC 3339).
+ */
+int32_t centralita_session_record(const centralita_session *session,
+                                  const centralita_async *later,
+                                  centralita_buf *out,
+                                  centralita_error **err);
+
+/**
+ * Its status in this process, `CENTRALITA_STATUS_…`. `CENTRALITA_INVALID_STATE` if it does not run here.
+ */
+int32_t centralita_session_status(const centralita_session *session, int32_t *out, centralita_error **err);
+
+/**
+ * Whether it is logged in at this moment.
+ */
+bool centralita_session_is_connected(const centralita_session *session);
+
+/**
+ * Whether it is parked, or on its way back from that. See `centralita_session_park`.
+ */
+bool centralita_session_is_parked(const centralita_session *session);
+
+/**
+ * Its health as JSON: `{"link":VITAL,"receive":VITAL,"send":VITAL,"parked":false,"restarts":0,"memoryBytes":…}`, each
+ * `VITAL` `{"state":"good"|"unknown"|"suspect"|"bad","since":date,"reason":…}`. `CENTRALITA_INVALID_STATE` if it does
+ * not run here. The main figures without JSON: `centralita_session_get_figures`.
+ */
+int32_t centralita_session_health(const centralita_session *session,
+                                  const centralita_async *later,
+                                  centralita_buf *out,
+                                  centralita_error **err);
+
+/**
+ * Fills in the main figures of its health. `CENTRALITA_INVALID_STATE` if it does not run here.
+ */
+int32_t centralita_session_get_figures(const centralita_session *session,
+                                       centralita_session_figures *out,
+                                       centralita_error **err);
+
+/**
+ * Closes its socket and frees its memory, but keeps it: WhatsApp queues what comes, and a send, a start, the option
+ * `park_wake_every_ms` or `centralita_session_reconnect_now` wakes it. Ends once it is parked; its status is then
+ * `disconnected`. `CENTRALITA_INVALID_STATE` if it does not run here or was never linked.
+ */
+int32_t centralita_session_park(const centralita_session *session,
+                                const centralita_async *later,
+                                centralita_error **err);
+
+/**
+ * Ends a pause between two connections, or wakes a parked session: the next attempt is made now.
+ */
+int32_t centralita_session_reconnect_now(const centralita_session *session, centralita_error **err);
+
+/**
  * Ends the connection and releases the session; the credentials stay. Effective at once in every state.
  */
 int32_t centralita_session_stop(const centralita_session *session,
@@ -1034,11 +1345,6 @@ int32_t centralita_session_log_out(const centralita_session *session,
 int32_t centralita_session_delete(const centralita_session *session,
                                   const centralita_async *later,
                                   centralita_error **err);
-
-/**
- * Frees the handle, not the session, and sets `*session` to NULL. NULL is fine, twice is fine.
- */
-void centralita_session_free(centralita_session **session);
 
 /**
  * Waits for the next step, `timeout_ms` at most (negative: for ever; 0: only looks). Free the step with
@@ -1101,7 +1407,9 @@ int32_t centralita_qr_render(centralita_str text,
 int32_t centralita_event_type(const centralita_event *event);
 
 /**
- * Its number: rises by one with each event of the session in this process, from 1. 0 for `CENTRALITA_EVENT_LAGGED`.
+ * Its number: rises by one with each event of the session in this process, from 1; with durable events, with each
+ * logged event of the session for ever, and one that is not logged has the number of the one before it. 0 for
+ * `CENTRALITA_EVENT_LAGGED`.
  */
 uint64_t centralita_event_seq(const centralita_event *event);
 
@@ -1153,7 +1461,8 @@ int32_t centralita_event_message_key(const centralita_event *event,
                                      centralita_message_key *out);
 
 /**
- * How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED`.
+ * How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED` or
+ * `CENTRALITA_EVENT_MISSED`.
  */
 uint64_t centralita_event_dropped(const centralita_event *event);
 
@@ -1205,6 +1514,143 @@ int32_t centralita_subscription_close(const centralita_subscription *subscriptio
  * NULL is fine, twice is fine.
  */
 void centralita_subscription_free(centralita_subscription **subscription);
+
+/**
+ * Opens a consumer of durable events: it goes on where it was, in whichever process. The option `durable_events` must
+ * be on. `options_json`: `{"start":"oldest"|"newest","standBy":false,"pollIntervalMs":1000,"maxAttempts":10,
+ * "minPauseMs":1000,"maxPauseMs":300000}`, each optional; `{NULL, 0}` for none. `start` counts the first time only; with
+ * `standBy` it waits until no other process has it open, which inside a callback only goes with `later`; the last three
+ * are for `centralita_consumer_run`.
+ *
+ * `CENTRALITA_INVALID_STATE` if durable events are off, `CENTRALITA_CONFLICT` if it is open elsewhere.
+ */
+int32_t centralita_consumer_open(const centralita_service *service,
+                                 centralita_str name,
+                                 centralita_str options_json,
+                                 const centralita_async *later,
+                                 centralita_consumer **out,
+                                 centralita_error **err);
+
+/**
+ * The next events of all sessions, in order within each: at most `max` (1 to 10,000), as soon as there is one; none
+ * if nothing came within `patience_ms`. Gives an array of `{"cursor","attempt","replayed","event":{…}}`. What was
+ * given is not given again while this consumer is open; what was not acknowledged comes again once it was closed and
+ * opened. Inside a callback it must be given `later`, unless `patience_ms` is 0.
+ *
+ * An operation that is cancelled or abandoned may have taken events along: they too come again after a close.
+ */
+int32_t centralita_consumer_next(const centralita_consumer *consumer,
+                                 uint32_t max,
+                                 int64_t patience_ms,
+                                 const centralita_async *later,
+                                 centralita_buf *out,
+                                 centralita_error **err);
+
+/**
+ * Says that the event with this cursor and all before it of its session are done with: they do not come again.
+ * `CENTRALITA_INVALID` if it is no cursor, another consumer's, or beyond the end of the log.
+ */
+int32_t centralita_consumer_ack(const centralita_consumer *consumer,
+                                centralita_str cursor,
+                                const centralita_async *later,
+                                centralita_error **err);
+
+/**
+ * Puts the event with this cursor aside as a dead letter, and acknowledges it and all before it of its session.
+ * `reason` is kept, up to 2,000 bytes. `CENTRALITA_NOT_FOUND` if the event is not in the log any more: acknowledge it.
+ */
+int32_t centralita_consumer_reject(const centralita_consumer *consumer,
+                                   centralita_str cursor,
+                                   centralita_str reason,
+                                   const centralita_async *later,
+                                   centralita_error **err);
+
+/**
+ * Its name. Borrowed from `consumer`.
+ */
+centralita_str centralita_consumer_name(const centralita_consumer *consumer);
+
+/**
+ * Ends it: another process may open it at once. A handler that runs on it ends first.
+ */
+int32_t centralita_consumer_close(const centralita_consumer *consumer,
+                                  const centralita_async *later,
+                                  centralita_error **err);
+
+/**
+ * Frees the handle and sets `*consumer` to NULL. With its last handle, that of an operation included, a consumer that
+ * was not closed is closed by itself, soon. NULL is fine, twice is fine.
+ */
+void centralita_consumer_free(centralita_consumer **consumer);
+
+/**
+ * The consumers that were ever opened and not deleted: an array of `{"name","createdAt","behind"}`, `behind` in events.
+ */
+int32_t centralita_consumers(const centralita_service *service,
+                             const centralita_async *later,
+                             centralita_buf *out,
+                             centralita_error **err);
+
+/**
+ * Forgets a consumer: its place in the log and its dead letters. `CENTRALITA_CONFLICT` if it is open somewhere.
+ */
+int32_t centralita_consumer_delete(const centralita_service *service,
+                                   centralita_str name,
+                                   const centralita_async *later,
+                                   centralita_error **err);
+
+/**
+ * A page of the events that a consumer's handler failed on. `page_json`: `{"limit":100,"after":…}`, `{NULL, 0}` for the
+ * first. Gives `{"items":[{"event","attempts","error","failedAt","replay"}],"next","malformed"}`.
+ */
+int32_t centralita_dead_letters(const centralita_service *service,
+                                centralita_str consumer_name,
+                                centralita_str page_json,
+                                const centralita_async *later,
+                                centralita_buf *out,
+                                centralita_error **err);
+
+/**
+ * Has a dead letter handled once more, by whichever process runs the consumer. `session_id` `{NULL, 0}`: all of them,
+ * whatever `seq`. Gives a number: how many.
+ */
+int32_t centralita_dead_letters_replay(const centralita_service *service,
+                                       centralita_str consumer_name,
+                                       centralita_str session_id,
+                                       uint64_t seq,
+                                       const centralita_async *later,
+                                       centralita_buf *out,
+                                       centralita_error **err);
+
+/**
+ * Removes a dead letter for good. `session_id` `{NULL, 0}`: all of them, whatever `seq`. Gives a number: how many.
+ */
+int32_t centralita_dead_letters_discard(const centralita_service *service,
+                                        centralita_str consumer_name,
+                                        centralita_str session_id,
+                                        uint64_t seq,
+                                        const centralita_async *later,
+                                        centralita_buf *out,
+                                        centralita_error **err);
+
+/**
+ * Has a function handle every event of a consumer, until `centralita_consumer_stop` or the consumer's close: the operation
+ * then ends with `CENTRALITA_OK`, after the running call and `drop`. The service's shutdown ends it too, with
+ * `CENTRALITA_OK` or `CENTRALITA_CLOSED`. With `later` it goes on by itself, and cancelling it stops it at once: what was
+ * being handled comes again. Inside a callback it must be given `later`.
+ *
+ * `CENTRALITA_INVALID_STATE` if one runs already, `CENTRALITA_CONFLICT` if another process took the consumer over. A
+ * store that is away is waited for.
+ */
+int32_t centralita_consumer_run(const centralita_consumer *consumer,
+                                const centralita_handler *handler,
+                                const centralita_async *later,
+                                centralita_error **err);
+
+/**
+ * Ends a `centralita_consumer_run` once the running call has ended. Without one it does nothing. Never waits.
+ */
+int32_t centralita_consumer_stop(const centralita_consumer *consumer, centralita_error **err);
 
 /**
  * `createOrUpdateSession`: creates a session (`pending`, active) or changes what is said of it; its status stays. It does
@@ -1280,6 +1726,35 @@ int32_t centralita_manager_get_problematic_sessions(const centralita_service *se
                                                     centralita_error **err);
 
 /**
+ * `getStatistics`: gives the figures of the whole system (`totalSessions`, `connectedSessions`, `totalMessages`, …).
+ */
+int32_t centralita_manager_get_statistics(const centralita_service *service,
+                                          const centralita_async *later,
+                                          centralita_buf *out,
+                                          centralita_error **err);
+
+/**
+ * `deleteSession`: deletes a session that runs nowhere, with all that is its. Gives `{"auth","messages","chats"}`: how many
+ * documents went with it. `CENTRALITA_CONFLICT` if an instance holds it: see `centralita_session_delete`.
+ */
+int32_t centralita_manager_delete_session(const centralita_service *service,
+                                          centralita_str session_id,
+                                          const centralita_async *later,
+                                          centralita_buf *out,
+                                          centralita_error **err);
+
+/**
+ * `cleanupInactiveSessions`: deletes the sessions without activity for `days_inactive` days, or with `dry_run` 1 says which
+ * it would. Gives `{"dryRun","removed":[ids],"held":[ids],"failed":[{"sessionId","kind","message"}]}`.
+ */
+int32_t centralita_manager_cleanup_inactive_sessions(const centralita_service *service,
+                                                     uint32_t days_inactive,
+                                                     int32_t dry_run,
+                                                     const centralita_async *later,
+                                                     centralita_buf *out,
+                                                     centralita_error **err);
+
+/**
  * `updateConnectionStatus`: sets the status that `status` names (`pending`, `qr_ready`, `connected`, …) if the transition
  * table leads to it. `CENTRALITA_INVALID` unless `is_connected` is 1 exactly for `connected`. `metadata_json`:
  * `{"phone","name","platform","version","userAgent","disconnectReason",
@@ -1307,6 +1782,15 @@ int32_t centralita_manager_record_connection_attempt(const centralita_service *s
                                                      centralita_error **err);
 
 /**
+ * `resetConnectionAttempts`: sets the count of failed attempts to zero. Gives the record.
+ */
+int32_t centralita_manager_reset_connection_attempts(const centralita_service *service,
+                                                     centralita_str session_id,
+                                                     const centralita_async *later,
+                                                     centralita_buf *out,
+                                                     centralita_error **err);
+
+/**
  * `updateQRCode`: stores a QR code, which makes the session `qr_ready`; `{NULL, 0}` removes it. Gives the record.
  */
 int32_t centralita_manager_update_qr_code(const centralita_service *service,
@@ -1315,6 +1799,16 @@ int32_t centralita_manager_update_qr_code(const centralita_service *service,
                                           const centralita_async *later,
                                           centralita_buf *out,
                                           centralita_error **err);
+
+/**
+ * `markAsInactive`: puts a session away: it is not restored at start, and cleanup removes it in time. Gives the record.
+ */
+int32_t centralita_manager_mark_as_inactive(const centralita_service *service,
+                                            centralita_str session_id,
+                                            centralita_str reason,
+                                            const centralita_async *later,
+                                            centralita_buf *out,
+                                            centralita_error **err);
 
 /**
  * `incrementMessageCount`: counts one message of `direction` `received` or `sent`. Messages that are stored are counted
@@ -1345,54 +1839,6 @@ int32_t centralita_manager_update_health_check(const centralita_service *service
                                                const centralita_async *later,
                                                centralita_buf *out,
                                                centralita_error **err);
-
-/**
- * `markAsInactive`: puts a session away: it is not restored at start, and cleanup removes it in time. Gives the record.
- */
-int32_t centralita_manager_mark_as_inactive(const centralita_service *service,
-                                            centralita_str session_id,
-                                            centralita_str reason,
-                                            const centralita_async *later,
-                                            centralita_buf *out,
-                                            centralita_error **err);
-
-/**
- * `deleteSession`: deletes a session that runs nowhere, with all that is its. Gives `{"auth","messages","chats"}`: how many
- * documents went with it. `CENTRALITA_CONFLICT` if an instance holds it: see `centralita_session_delete`.
- */
-int32_t centralita_manager_delete_session(const centralita_service *service,
-                                          centralita_str session_id,
-                                          const centralita_async *later,
-                                          centralita_buf *out,
-                                          centralita_error **err);
-
-/**
- * `cleanupInactiveSessions`: deletes the sessions without activity for `days_inactive` days, or with `dry_run` 1 says which
- * it would. Gives `{"dryRun","removed":[ids],"held":[ids],"failed":[{"sessionId","kind","message"}]}`.
- */
-int32_t centralita_manager_cleanup_inactive_sessions(const centralita_service *service,
-                                                     uint32_t days_inactive,
-                                                     int32_t dry_run,
-                                                     const centralita_async *later,
-                                                     centralita_buf *out,
-                                                     centralita_error **err);
-
-/**
- * `getStatistics`: gives the figures of the whole system (`totalSessions`, `connectedSessions`, `totalMessages`, …).
- */
-int32_t centralita_manager_get_statistics(const centralita_service *service,
-                                          const centralita_async *later,
-                                          centralita_buf *out,
-                                          centralita_error **err);
-
-/**
- * `resetConnectionAttempts`: sets the count of failed attempts to zero. Gives the record.
- */
-int32_t centralita_manager_reset_connection_attempts(const centralita_service *service,
-                                                     centralita_str session_id,
-                                                     const centralita_async *later,
-                                                     centralita_buf *out,
-                                                     centralita_error **err);
 
 /**
  * `start`: starts the automatic cleanup and health checks. The first round of each kind comes after its interval.
@@ -1460,6 +1906,13 @@ void centralita_cleanup_free(centralita_cleanup **cleanup);
 int32_t centralita_log_set(const centralita_log_sink *sink,
                            centralita_error **err);
 
+/**
+ * The figures of all services of the process, in Prometheus' text format. `CENTRALITA_INVALID_STATE` unless a service
+ * was opened with the option `metrics`.
+ */
+int32_t centralita_metrics_text(centralita_buf *out,
+                                centralita_error **err);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -1477,7 +1930,11 @@ int32_t centralita_log_set(const centralita_log_sink *sink,
 #define CENTRALITA_LOG_SINK_INIT { (uint32_t)sizeof(centralita_log_sink), 0, NULL, NULL, NULL }
 #define CENTRALITA_OUTGOING_INIT \
     { (uint32_t)sizeof(centralita_outgoing), 0, { NULL, 0 }, { NULL, 0 }, \
-      { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } }, { NULL, 0 }, 0 }
+      { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } }, { NULL, 0 }, 0, 0, 0 }
+#define CENTRALITA_HANDLER_INIT { (uint32_t)sizeof(centralita_handler), 0, NULL, NULL, NULL }
+#define CENTRALITA_SESSION_FIGURES_INIT { (uint32_t)sizeof(centralita_session_figures), 0, 0, 0, 0, 0, 0, 0 }
+#define CENTRALITA_SERVICE_FIGURES_INIT \
+    { (uint32_t)sizeof(centralita_service_figures), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CENTRALITA_BUF_INIT { NULL, 0, 0 }
 
 /* The string of a C string; {NULL, 0} of NULL. */
@@ -1535,13 +1992,21 @@ CENTRALITA_ASSERT(offsetof(centralita_outgoing, to) == 8, "centralita_outgoing")
 CENTRALITA_ASSERT(offsetof(centralita_outgoing, target) == 40, "centralita_outgoing");
 CENTRALITA_ASSERT(offsetof(centralita_outgoing, idempotency_key) == 88, "centralita_outgoing");
 CENTRALITA_ASSERT(offsetof(centralita_outgoing, timeout_ms) == 104, "centralita_outgoing");
-CENTRALITA_ASSERT(sizeof(centralita_outgoing) == 112, "centralita_outgoing");
+CENTRALITA_ASSERT(offsetof(centralita_outgoing, queue_until_ms) == 120, "centralita_outgoing");
+CENTRALITA_ASSERT(sizeof(centralita_outgoing) == 128, "centralita_outgoing");
 CENTRALITA_ASSERT(offsetof(centralita_sink, user_data) == 16, "centralita_sink");
 CENTRALITA_ASSERT(offsetof(centralita_sink, drop) == 40, "centralita_sink");
 CENTRALITA_ASSERT(sizeof(centralita_sink) == 64, "centralita_sink");
 CENTRALITA_ASSERT(offsetof(centralita_async, op) == 32, "centralita_async");
 CENTRALITA_ASSERT(sizeof(centralita_async) == 40, "centralita_async");
 CENTRALITA_ASSERT(sizeof(centralita_progress) == 32, "centralita_progress");
+CENTRALITA_ASSERT(sizeof(centralita_restore_step) == 48, "centralita_restore_step");
+CENTRALITA_ASSERT(offsetof(centralita_restore_step, session_id) == 32, "centralita_restore_step");
+CENTRALITA_ASSERT(sizeof(centralita_handler) == 32, "centralita_handler");
+CENTRALITA_ASSERT(offsetof(centralita_session_figures, restarts) == 24, "centralita_session_figures");
+CENTRALITA_ASSERT(sizeof(centralita_session_figures) == 40, "centralita_session_figures");
+CENTRALITA_ASSERT(offsetof(centralita_service_figures, running) == 16, "centralita_service_figures");
+CENTRALITA_ASSERT(sizeof(centralita_service_figures) == 88, "centralita_service_figures");
 CENTRALITA_ASSERT(sizeof(centralita_log_sink) == 32, "centralita_log_sink");
 #endif
 

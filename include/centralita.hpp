@@ -253,6 +253,20 @@ public:
         return *this;
     }
 
+    // If it cannot be sent now, it waits in the outbox for as long as this.
+    Outgoing& queue_for(milliseconds time)
+    {
+        queue_ = time;
+        return *this;
+    }
+
+    // The same until a moment.
+    Outgoing& queue_until(std::chrono::system_clock::time_point moment)
+    {
+        queue_until_ms_ = std::chrono::duration_cast<milliseconds>(moment.time_since_epoch()).count();
+        return *this;
+    }
+
     // Valid as long as this object.
     centralita_outgoing raw() const noexcept
     {
@@ -263,6 +277,8 @@ public:
         message.target = target_.raw();
         message.idempotency_key = optional_str(idempotency_key_);
         message.timeout_ms = timeout_.count();
+        message.queue_ms = queue_.count();
+        message.queue_until_ms = queue_until_ms_;
         return message;
     }
 
@@ -274,7 +290,8 @@ private:
     std::string to_, text_;
     MessageKey target_;
     std::optional<std::string> idempotency_key_;
-    milliseconds timeout_{0};
+    milliseconds timeout_{0}, queue_{0};
+    int64_t queue_until_ms_ = 0;
 };
 
 class Session : public detail::Handle<centralita_session, centralita_session_free> {
@@ -290,6 +307,16 @@ public:
         return status;
     }
     std::string record() const { return text(centralita_session_record); }
+    // As JSON; the main figures without it: figures().
+    std::string health() const { return text(centralita_session_health); }
+    centralita_session_figures figures() const
+    {
+        centralita_session_figures figures = CENTRALITA_SESSION_FIGURES_INIT;
+        detail::check([&](auto err) { return centralita_session_get_figures(raw(), &figures, err); });
+        return figures;
+    }
+    bool is_parked() const noexcept { return centralita_session_is_parked(raw()); }
+    void park() { run(centralita_session_park); }
     Link link()
     {
         Link link;
@@ -318,6 +345,14 @@ public:
     {
         const auto raw_message = message.raw();
         return detail::text([&](auto out, auto err) { return centralita_session_send(raw(), &raw_message, nullptr, out, err); });
+    }
+    std::string outbox(const std::string& page_json = "{}") const
+    {
+        return detail::text([&](auto out, auto err) { return centralita_session_outbox(raw(), str(std::string_view(page_json)), nullptr, out, err); });
+    }
+    void cancel_queued(std::string_view message_id)
+    {
+        detail::check([&](auto err) { return centralita_session_cancel_queued(raw(), str(message_id), nullptr, err); });
     }
     void mark_read(const std::vector<MessageKey>& keys)
     {
@@ -474,6 +509,62 @@ private:
     friend class Service;
 };
 
+// An event for a handler, and which attempt at it this is, from 1.
+using Handler = std::function<void(EventView, uint32_t attempt)>;
+
+// A named reader of durable events. One that is destroyed without a close is closed soon.
+class Consumer : public detail::Handle<centralita_consumer, centralita_consumer_free> {
+public:
+    using Handle::Handle;
+
+    std::string_view name() const noexcept { return view(centralita_consumer_name(raw())); }
+    // An array of {"cursor","attempt","replayed","event"}, empty if nothing came in time.
+    std::string next(uint32_t max, milliseconds patience)
+    {
+        return detail::text([&](auto out, auto err) { return centralita_consumer_next(raw(), max, patience.count(), nullptr, out, err); });
+    }
+    void ack(std::string_view cursor)
+    {
+        detail::check([&](auto err) { return centralita_consumer_ack(raw(), str(cursor), nullptr, err); });
+    }
+    void reject(std::string_view cursor, std::string_view reason)
+    {
+        detail::check([&](auto err) { return centralita_consumer_reject(raw(), str(cursor), str(reason), nullptr, err); });
+    }
+    // Has a function handle every event until stop(), here or on another thread. One that throws has failed: it is called
+    // again after a pause, and after the last attempt the event becomes a dead letter.
+    void run(centralita::Handler handle)
+    {
+        centralita_handler handler = CENTRALITA_HANDLER_INIT;
+        // The library releases it exactly once, whatever becomes of the call.
+        handler.user_data = new centralita::Handler(std::move(handle));
+        handler.on_event = [](void* user_data, const centralita_event* event, uint32_t attempt) -> int32_t {
+            try {
+                (*static_cast<centralita::Handler*>(user_data))(EventView(event), attempt);
+                return 0;
+            } catch (...) {
+                return 1;
+            }
+        };
+        handler.drop = [](void* user_data) { delete static_cast<centralita::Handler*>(user_data); };
+        detail::check([&](auto err) { return centralita_consumer_run(raw(), &handler, nullptr, err); });
+    }
+    void stop() { detail::check([&](auto err) { return centralita_consumer_stop(raw(), err); }); }
+    void close() { detail::check([&](auto err) { return centralita_consumer_close(raw(), nullptr, err); }); }
+
+private:
+    friend class Service;
+};
+
+// How far a restore has come; valid during the call.
+using Progress = std::function<void(const centralita_restore_step&)>;
+
+// The figures of all services of the process for Prometheus; see the option `metrics`.
+inline std::string metrics_text()
+{
+    return detail::text([](auto out, auto err) { return centralita_metrics_text(out, err); });
+}
+
 class Config : public detail::Handle<centralita_config, centralita_config_free> {
 public:
     Config() { detail::check([&](auto err) { return centralita_config_new(out(), err); }); }
@@ -503,9 +594,67 @@ public:
     }
 
     // Gives the report as JSON.
-    std::string restore()
+    std::string restore(Progress progress = nullptr)
     {
-        return detail::text([&](auto out, auto err) { return centralita_service_restore(raw(), nullptr, nullptr, out, err); });
+        return with_progress(std::move(progress), [&](auto watch, auto out, auto err) {
+            return centralita_service_restore(raw(), watch, nullptr, out, err);
+        });
+    }
+    // And waits until every session that was started is connected or has ended, or the patience is over.
+    std::string restore_and_wait(milliseconds patience, Progress progress = nullptr)
+    {
+        return with_progress(std::move(progress), [&](auto watch, auto out, auto err) {
+            return centralita_service_restore_and_wait(raw(), patience.count(), watch, nullptr, out, err);
+        });
+    }
+
+    std::string_view instance_id() const noexcept { return view(centralita_service_instance_id(raw())); }
+    std::string running_sessions() const
+    {
+        return detail::text([&](auto out, auto err) { return centralita_service_running_sessions(raw(), out, err); });
+    }
+    // As JSON; the same without it: figures().
+    std::string health() const
+    {
+        return detail::text([&](auto out, auto err) { return centralita_service_health(raw(), out, err); });
+    }
+    centralita_service_figures figures() const
+    {
+        centralita_service_figures figures = CENTRALITA_SERVICE_FIGURES_INIT;
+        detail::check([&](auto err) { return centralita_service_get_figures(raw(), &figures, err); });
+        return figures;
+    }
+
+    Consumer open_consumer(std::string_view name, std::string_view options_json = "{}")
+    {
+        Consumer consumer;
+        detail::check([&](auto err) { return centralita_consumer_open(raw(), str(name), str(options_json), nullptr, consumer.out(), err); });
+        return consumer;
+    }
+    std::string consumers() const
+    {
+        return detail::text([&](auto out, auto err) { return centralita_consumers(raw(), nullptr, out, err); });
+    }
+    void delete_consumer(std::string_view name)
+    {
+        detail::check([&](auto err) { return centralita_consumer_delete(raw(), str(name), nullptr, err); });
+    }
+    std::string dead_letters(std::string_view consumer, std::string_view page_json = "{}") const
+    {
+        return detail::text([&](auto out, auto err) { return centralita_dead_letters(raw(), str(consumer), str(page_json), nullptr, out, err); });
+    }
+    // Of one event, or without a session of all; gives how many.
+    uint64_t replay_dead_letters(std::string_view consumer, const std::optional<std::string>& session = std::nullopt, uint64_t seq = 0)
+    {
+        return std::stoull(detail::text([&](auto out, auto err) {
+            return centralita_dead_letters_replay(raw(), str(consumer), optional_str(session), seq, nullptr, out, err);
+        }));
+    }
+    uint64_t discard_dead_letters(std::string_view consumer, const std::optional<std::string>& session = std::nullopt, uint64_t seq = 0)
+    {
+        return std::stoull(detail::text([&](auto out, auto err) {
+            return centralita_dead_letters_discard(raw(), str(consumer), optional_str(session), seq, nullptr, out, err);
+        }));
     }
     void shutdown(milliseconds patience)
     {
@@ -528,6 +677,25 @@ private:
         std::function<void(EventView)> on_event;
         std::function<void(std::exception_ptr)> on_exception;
     };
+
+    template <class Call>
+    std::string with_progress(Progress progress, Call&& call)
+    {
+        centralita_progress watch = CENTRALITA_PROGRESS_INIT;
+        if (!progress) {
+            return detail::text([&](auto out, auto err) { return call(static_cast<const centralita_progress*>(nullptr), out, err); });
+        }
+        watch.user_data = new Progress(std::move(progress));
+        watch.on_progress = [](void* user_data, const centralita_restore_step* step) {
+            try {
+                (*static_cast<Progress*>(user_data))(*step);
+            } catch (...) {
+                // It must not leave the callback, and it changes nothing about the restore.
+            }
+        };
+        watch.drop = [](void* user_data) { delete static_cast<Progress*>(user_data); };
+        return detail::text([&](auto out, auto err) { return call(static_cast<const centralita_progress*>(&watch), out, err); });
+    }
 
     void open(std::string_view store, centralita_config* config)
     {

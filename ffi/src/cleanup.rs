@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use centralita::cleanup::{CleanupOptions, CleanupService};
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::boundary::{call, get, guard, required, take};
 use crate::error::{Outcome, centralita_error};
-use crate::manager::parse;
-use crate::operation::{Later, Output, Target, centralita_async, flag, perform};
+use crate::json::{self, Json};
+use crate::operation::call::{Handle, flag, nothing, operate};
+use crate::operation::{Target, centralita_async};
 use crate::service::{Service, centralita_service};
 use crate::text::{centralita_buf, centralita_str};
 
@@ -20,7 +20,10 @@ pub struct centralita_cleanup {
     cleanup: CleanupService,
 }
 
-impl centralita_cleanup {
+impl Handle for centralita_cleanup {
+    const NAME: &'static str = "cleanup";
+    type Core = CleanupService;
+
     fn open(&self) -> Outcome<(&Arc<Service>, CleanupService)> {
         self.service.check()?;
         Ok((&self.service, self.cleanup.clone()))
@@ -73,9 +76,9 @@ pub unsafe extern "C" fn centralita_cleanup_start(
     unsafe {
         call(err, || {
             let out = required(out, "out")?.null();
-            let service = get(service, "service")?.open()?;
-            let options: Options = parse("options_json", options_json.optional("options_json")?)?;
-            let cleanup = service.core().start_cleanup(options.into())?;
+            let (service, core) = get(service, "service")?.open()?;
+            let options: Options = json::read(options_json, "options_json")?;
+            let cleanup = core.start_cleanup(options.into())?;
             out.put_handle(centralita_cleanup { service: Arc::clone(service), cleanup });
             Ok(())
         })
@@ -91,13 +94,9 @@ pub unsafe extern "C" fn centralita_cleanup_stop(
 ) -> i32 {
     // SAFETY: see `centralita_config_new`.
     unsafe {
-        call(err, || {
-            let later = Later::read(later)?;
-            let (service, cleanup) = get(cleanup, "cleanup")?.open()?;
-            perform(service, later, Target::Nothing, async move {
-                cleanup.stop().await;
-                Ok(Output::Nothing)
-            })
+        operate(cleanup, later, Target::Nothing, err, nothing, |cleanup, ()| async move {
+            cleanup.stop().await;
+            Ok(())
         })
     }
 }
@@ -125,14 +124,9 @@ pub unsafe extern "C" fn centralita_cleanup_run_manual_cleanup(
 ) -> i32 {
     // SAFETY: see `centralita_config_new`.
     unsafe {
-        call(err, || {
-            let later = Later::read(later)?;
-            let (service, cleanup) = get(cleanup, "cleanup")?.open()?;
-            let dry_run = flag(dry_run, "dry_run")?;
-            perform(service, later, Target::Text(out), async move {
-                let report = cleanup.run_manual_cleanup(days_inactive, dry_run).await?;
-                Ok(Output::Text(json!(report).to_string()))
-            })
+        let input = || flag(dry_run, "dry_run");
+        operate(cleanup, later, Target::Text(out), err, input, |cleanup, dry_run| async move {
+            cleanup.run_manual_cleanup(days_inactive, dry_run).await.map(Json)
         })
     }
 }
@@ -148,12 +142,8 @@ pub unsafe extern "C" fn centralita_cleanup_get_health_report(
 ) -> i32 {
     // SAFETY: see `centralita_config_new`.
     unsafe {
-        call(err, || {
-            let later = Later::read(later)?;
-            let (service, cleanup) = get(cleanup, "cleanup")?.open()?;
-            perform(service, later, Target::Text(out), async move {
-                Ok(Output::Text(json!(cleanup.get_health_report().await?).to_string()))
-            })
+        operate(cleanup, later, Target::Text(out), err, nothing, |cleanup, ()| async move {
+            cleanup.get_health_report().await.map(Json)
         })
     }
 }
@@ -170,12 +160,8 @@ pub unsafe extern "C" fn centralita_cleanup_reset_problematic_sessions(
 ) -> i32 {
     // SAFETY: see `centralita_config_new`.
     unsafe {
-        call(err, || {
-            let later = Later::read(later)?;
-            let (service, cleanup) = get(cleanup, "cleanup")?.open()?;
-            perform(service, later, Target::Text(out), async move {
-                Ok(Output::Text(cleanup.reset_problematic_sessions(min_attempts).await?.to_string()))
-            })
+        operate(cleanup, later, Target::Text(out), err, nothing, |cleanup, ()| async move {
+            cleanup.reset_problematic_sessions(min_attempts).await.map(Json)
         })
     }
 }
@@ -183,6 +169,13 @@ pub unsafe extern "C" fn centralita_cleanup_reset_problematic_sessions(
 /// Ends the rounds without waiting, frees the handle and sets `*cleanup` to NULL. NULL is fine, twice is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn centralita_cleanup_free(cleanup: *mut *mut centralita_cleanup) {
-    // SAFETY: see `centralita_config_new`.
-    guard((), || drop(unsafe { take(cleanup) }));
+    guard((), || {
+        // SAFETY: see `centralita_config_new`.
+        if let Some(cleanup) = unsafe { take(cleanup) }
+            && !cleanup.service.birth().is_here()
+        {
+            // The parent's: what would end its rounds wakes threads that are not here.
+            std::mem::forget(cleanup);
+        }
+    });
 }

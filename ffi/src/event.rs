@@ -44,6 +44,12 @@ pub const CENTRALITA_EVENT_UNDECRYPTABLE: i32 = 8;
 pub const CENTRALITA_EVENT_PANICKED: i32 = 9;
 /// This subscription was too slow: `centralita_event_dropped` events were dropped just before this one.
 pub const CENTRALITA_EVENT_LAGGED: i32 = 10;
+/// A message that waited in the outbox has come to its end; its outcome is in the JSON.
+pub const CENTRALITA_EVENT_OUTBOX_ENDED: i32 = 11;
+/// The bounds of the log cut off `centralita_event_dropped` events that this durable consumer had not read.
+pub const CENTRALITA_EVENT_MISSED: i32 = 12;
+/// The session was connected but did not work, and is restarted; what was wrong is in the JSON.
+pub const CENTRALITA_EVENT_RESTARTED: i32 = 13;
 
 /// `CENTRALITA_EVENT_…`; 0 for NULL or for an event that is newer than this header (its JSON has it).
 #[unsafe(no_mangle)]
@@ -61,12 +67,17 @@ pub unsafe extern "C" fn centralita_event_type(event: *const centralita_event) -
             EventKind::Undecryptable => CENTRALITA_EVENT_UNDECRYPTABLE,
             EventKind::Panicked => CENTRALITA_EVENT_PANICKED,
             EventKind::Lagged { .. } => CENTRALITA_EVENT_LAGGED,
+            EventKind::OutboxEnded { .. } => CENTRALITA_EVENT_OUTBOX_ENDED,
+            EventKind::Missed { .. } => CENTRALITA_EVENT_MISSED,
+            EventKind::Restarted { .. } => CENTRALITA_EVENT_RESTARTED,
             _ => 0,
         })
     })
 }
 
-/// Its number: rises by one with each event of the session in this process, from 1. 0 for `CENTRALITA_EVENT_LAGGED`.
+/// Its number: rises by one with each event of the session in this process, from 1; with durable events, with each
+/// logged event of the session for ever, and one that is not logged has the number of the one before it. 0 for
+/// `CENTRALITA_EVENT_LAGGED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn centralita_event_seq(event: *const centralita_event) -> u64 {
     // SAFETY: see `centralita_config_new`.
@@ -190,13 +201,15 @@ fn message(event: &centralita_event) -> Option<&centralita::store::StoredMessage
     }
 }
 
-/// How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED`.
+/// How many events were dropped just before this one; 0 unless it is a `CENTRALITA_EVENT_LAGGED` or
+/// `CENTRALITA_EVENT_MISSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn centralita_event_dropped(event: *const centralita_event) -> u64 {
     guard(0, || {
         // SAFETY: see `centralita_config_new`.
         unsafe { event.as_ref() }.map_or(0, |event| match event.event.kind {
             EventKind::Lagged { dropped } => dropped,
+            EventKind::Missed { count } => count,
             _ => 0,
         })
     })

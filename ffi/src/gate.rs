@@ -34,10 +34,9 @@ impl Gate {
         true
     }
 
-    /// Ends a call.
+    /// Ends a call. Nobody is woken: whoever waits does so for the finish, and a wake-up each event is dear.
     pub(crate) fn leave(&self) {
         self.lock().inside = false;
-        self.changed.notify_all();
     }
 
     /// Says that nothing will be called any more, `drop` included.

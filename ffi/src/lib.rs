@@ -1,17 +1,18 @@
 //! The C ABI of centralita: `include/centralita.h` is made from the documentation of this crate.
 //!
-//! | file | what |
+//! | file or folder | what |
 //! | --- | --- |
 //! | `boundary` | the one way in: panics, `err`, what a fork leaves behind |
 //! | `status`, `error` | status codes, `centralita_error` |
-//! | `text`, `sized` | strings, buffers and structs that cross the boundary |
-//! | `config`, `service`, `store` | opening and closing a service |
-//! | `session`, `link`, `outgoing` | one session |
+//! | `text`, `sized`, `json` | strings, buffers, structs and JSON that cross the boundary |
+//! | `config/` | options by name |
+//! | `service/` | opening and closing a service, restoring, its health |
+//! | `session/`, `link`, `outgoing` | one session |
 //! | `event`, `subscription` | events, pulled or pushed |
-//! | `durable`, `outbox` | events that survive a restart, sends that wait |
-//! | `manager`, `cleanup` | the seed's SessionManager and CleanupService |
-//! | `operation` | calls that end later |
-//! | `log` | logs |
+//! | `durable/` | events that survive a restart |
+//! | `manager/`, `cleanup` | the seed's SessionManager and CleanupService |
+//! | `operation/` | calls that end later; `call` is what every function with a `later` is |
+//! | `log`, `metrics` | what operators see |
 //! | `callback`, `gate`, `wait`, `fork`, `exit` | threads: who calls whom, and until when |
 //!
 //! No logic lives here: each function checks its arguments and calls the core.
@@ -24,21 +25,23 @@ pub mod boundary;
 mod callback;
 pub mod cleanup;
 pub mod config;
+pub mod durable;
 pub mod error;
 pub mod event;
 mod exit;
 mod fork;
 mod gate;
+mod json;
 pub mod link;
 pub mod log;
 pub mod manager;
+pub mod metrics;
 pub mod operation;
 pub mod outgoing;
 pub mod service;
 pub mod session;
 mod sized;
 pub mod status;
-mod store;
 pub mod subscription;
 mod sync;
 pub mod text;

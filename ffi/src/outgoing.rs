@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use centralita::clock::Timestamp;
 use centralita::session::{Outgoing, SentMessage};
 use centralita::store::MessageKey;
 use serde_json::json;
@@ -79,12 +80,17 @@ pub struct centralita_outgoing {
     pub idempotency_key: centralita_str,
     /// How long to wait for WhatsApp's acknowledgement, in milliseconds; 0: the service's `send_timeout_ms`.
     pub timeout_ms: i64,
+    /// If it cannot be sent now, it waits in the session's outbox for as long as this (milliseconds, at most 30 days), and
+    /// the call answers at once with status `queued`; its end is a `CENTRALITA_EVENT_OUTBOX_ENDED`. 0: it does not wait.
+    pub queue_ms: i64,
+    /// The same until a moment, in milliseconds since the Unix epoch; 0: see `queue_ms`. Not both.
+    pub queue_until_ms: i64,
 }
 
 // SAFETY: numbers and pointers; all zero is valid.
 unsafe impl Sized_ for centralita_outgoing {
     const NAME: &'static str = "centralita_outgoing";
-    const FIRST_SIZE: usize = 112;
+    const FIRST_SIZE: usize = 128;
 }
 
 /// # Safety
@@ -113,10 +119,16 @@ pub(crate) unsafe fn read(message: *const centralita_outgoing) -> Outcome<Outgoi
         Ok(ms) => outgoing = outgoing.timeout(Duration::from_millis(ms)),
         Err(_) => return Err(invalid("timeout_ms must not be negative")),
     }
-    Ok(outgoing)
+    match (u64::try_from(message.queue_ms), message.queue_until_ms) {
+        (Ok(0), 0) => Ok(outgoing),
+        (Ok(0), ms) if ms > 0 => Ok(outgoing.queue_until(Timestamp::from_unix_ms(ms))),
+        (Ok(ms), 0) => Ok(outgoing.queue_for(Duration::from_millis(ms))),
+        (Ok(_), 1..) => Err(invalid("queue_ms and queue_until_ms are two ways to say one thing; set one")),
+        _ => Err(invalid("queue_ms and queue_until_ms must not be negative")),
+    }
 }
 
-pub(crate) fn sent_json(sent: &SentMessage) -> String {
+pub(crate) fn sent_json(sent: &SentMessage) -> serde_json::Value {
     json!({
         "chatId": sent.key.chat_id,
         "sender": sent.key.sender,
@@ -125,5 +137,4 @@ pub(crate) fn sent_json(sent: &SentMessage) -> String {
         "timestamp": sent.timestamp,
         "repeated": sent.repeated,
     })
-    .to_string()
 }

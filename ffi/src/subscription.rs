@@ -17,6 +17,7 @@ use crate::exit;
 use crate::fork::Birth;
 use crate::gate::Gate;
 use crate::link::busy;
+use crate::operation::call::Handle as _;
 use crate::service::centralita_service;
 use crate::sized::{self, Sized_};
 use crate::status::{CENTRALITA_END, CENTRALITA_OK};
@@ -138,9 +139,9 @@ pub unsafe extern "C" fn centralita_subscribe(
             let sink = sized::read(sink)?;
             let user = sink.map(|sink| UserData::new(sink.user_data, sink.drop));
             let out = required(out, "out")?.null();
-            let service = get(service, "service")?.open()?;
+            let (service, core) = get(service, "service")?.open()?;
             let options = options(sink.as_ref())?;
-            let events = service.core().subscribe(options)?;
+            let events = core.subscribe(options)?;
             let subscription = match (sink.and_then(|sink| sink.on_event), user) {
                 (Some(on_event), Some(user)) => {
                     let on_end = sink.and_then(|sink| sink.on_end);

@@ -49,6 +49,15 @@ impl centralita_str {
         std::str::from_utf8(bytes).map_err(|_| invalid(format!("{what} is not UTF-8")))
     }
 
+    /// As [`read`](Self::read), copied.
+    ///
+    /// # Safety
+    /// As for [`read`](Self::read), during the call.
+    pub(crate) unsafe fn owned(self, what: &'static str) -> Outcome<String> {
+        // SAFETY: passed on.
+        unsafe { self.read(what) }.map(str::to_owned)
+    }
+
     /// `None` for `{NULL, 0}`.
     ///
     /// # Safety

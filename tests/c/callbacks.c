@@ -15,7 +15,7 @@ struct scene {
     centralita_link *link;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int calls, drops, ends, gone;
+    atomic_int calls, drops, ends, gone;
 };
 
 static void scene_drop(void *user_data)
@@ -64,6 +64,10 @@ static void refused_inside(void *user_data, const centralita_event *event)
     STATUS(CENTRALITA_WOULD_DEADLOCK, centralita_session_wait_connected(scene->session, 1000, NULL, &err));
     centralita_progress progress = CENTRALITA_PROGRESS_INIT;
     STATUS(CENTRALITA_WOULD_DEADLOCK, centralita_service_restore(scene->service, &progress, NULL, NULL, &err));
+    STATUS(CENTRALITA_WOULD_DEADLOCK, centralita_service_restore_and_wait(scene->service, 1, NULL, NULL, NULL, &err));
+    centralita_consumer *consumer = NULL;
+    STATUS(CENTRALITA_WOULD_DEADLOCK, centralita_consumer_open(scene->service, CENTRALITA_STR("crm"),
+                                                               CENTRALITA_STR("{\"standBy\":true}"), NULL, &consumer, &err));
     int32_t code = centralita_subscription_next(scene->pulled, 0, &next, &err);
     CHECK(code == CENTRALITA_OK || code == CENTRALITA_TIMEOUT);
     centralita_error_free(&err);
@@ -204,6 +208,12 @@ static void drop_after_failures(void)
     logs.drop = scene_drop;
     STATUS(CENTRALITA_INVALID, centralita_log_set(&logs, &err));
     CHECK(scene.drops == 10);
+    centralita_handler handler = CENTRALITA_HANDLER_INIT;
+    handler.user_data = &scene;
+    handler.drop = scene_drop;
+    STATUS(CENTRALITA_INVALID, centralita_consumer_run(NULL, &handler, NULL, &err));
+    CHECK(scene.drops == 11);
+    scene.drops--;
 
     OK(centralita_service_shutdown(service, PATIENCE_MS, NULL, &err));
     STATUS(CENTRALITA_CLOSED, centralita_subscribe(service, &sink, &subscription, &err));

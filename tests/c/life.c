@@ -65,8 +65,7 @@ static void wait_messages(struct bot *bot, int count)
 struct waiter {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int done, drops;
-    int32_t status;
+    atomic_int done, drops, status;
     char text[1024];
 };
 
@@ -142,7 +141,9 @@ static void sends(centralita_session *session, const char *contact)
     OK(centralita_session_send(session, &about, NULL, NULL, &err));
     OK(centralita_session_set_typing(session, centralita_cstr(contact), 1, NULL, &err));
 
-    /* A failure by completion. */
+    /* A failure by completion. The lock hands what was read above over to it. */
+    pthread_mutex_lock(&waiter.lock);
+    pthread_mutex_unlock(&waiter.lock);
     message.idempotency_key = CENTRALITA_STR("");
     OK(centralita_session_send(session, &message, &later, NULL, &err));
     STATUS(CENTRALITA_INVALID, centralita_op_wait(op, PATIENCE_MS, &err));
@@ -202,6 +203,27 @@ static void pull(centralita_service *service, const char *phone, const char *con
     OK(centralita_subscription_close(subscription, &err));
     STATUS(CENTRALITA_END, centralita_subscription_next(subscription, -1, &event, &err));
     centralita_subscription_free(&subscription);
+}
+
+/* A message that waits while its session is stopped, and one that is taken back. */
+static void outbox(centralita_session *session, const char *contact)
+{
+    centralita_error *err = NULL;
+    centralita_buf json = CENTRALITA_BUF_INIT;
+    char id[64] = { 0 };
+    OK(centralita_session_stop(session, NULL, &err));
+    centralita_outgoing message = centralita_text(centralita_cstr(contact), CENTRALITA_STR("later"));
+    STATUS(CENTRALITA_INVALID_STATE, centralita_session_send(session, &message, NULL, NULL, &err));
+    message.queue_ms = 60000;
+    OK(centralita_session_send(session, &message, NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"status\":\"queued\""));
+    CHECK(sscanf(strstr(json.ptr, "\"messageId\":"), "\"messageId\":\"%63[^\"]", id) == 1);
+    centralita_buf_free(&json);
+    OK(centralita_session_outbox(session, centralita_cstr(NULL), NULL, &json, &err));
+    CHECK(strstr(json.ptr, id) && strstr(json.ptr, "\"state\":\"queued\""));
+    centralita_buf_free(&json);
+    OK(centralita_session_cancel_queued(session, centralita_cstr(id), NULL, &err));
+    STATUS(CENTRALITA_NOT_FOUND, centralita_session_cancel_queued(session, centralita_cstr(id), NULL, &err));
 }
 
 int main(int argc, char **argv)
@@ -273,6 +295,8 @@ int main(int argc, char **argv)
     OK(centralita_session_get(service, CENTRALITA_STR("ventas"), NULL, &bot.session, &err));
     OK(centralita_session_wait_connected(bot.session, PATIENCE_MS, NULL, &err));
     wait_messages(&bot, 1);
+
+    outbox(bot.session, contact);
 
     /* The end by itself: on_end, then drop, once each. */
     OK(centralita_service_shutdown(service, PATIENCE_MS, NULL, &err));

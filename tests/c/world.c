@@ -114,14 +114,25 @@ centralita_config *test_config(void)
     return config;
 }
 
-centralita_service *open_service(const char *store)
+static centralita_service *open_with(const char *store, centralita_config *config)
 {
     centralita_service *service = NULL;
     centralita_error *err = NULL;
-    centralita_config *config = test_config();
     OK(centralita_service_open(centralita_cstr(store), config, &service, &err));
     centralita_config_free(&config);
     return service;
+}
+
+centralita_service *open_service(const char *store)
+{
+    return open_with(store, test_config());
+}
+
+centralita_service *open_durable_service(const char *store)
+{
+    centralita_config *config = test_config();
+    set(config, "durable_events", "true");
+    return open_with(store, config);
 }
 
 void link_session(centralita_session *session, const char *phone)

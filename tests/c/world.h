@@ -27,6 +27,9 @@ centralita_config *test_config(void);
 /* A service on `store`, with those options. */
 centralita_service *open_service(const char *store);
 
+/* The same, and it logs events for consumers. */
+centralita_service *open_durable_service(const char *store);
+
 /* Links `session` to `phone` by its QR code and waits until it is connected. */
 void link_session(centralita_session *session, const char *phone);
 

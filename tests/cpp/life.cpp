@@ -41,7 +41,8 @@ static wa::Config config()
         .set("keys", "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
         .set("whatsapp_version", "2.3000.1027934701")
         .set("pre_key_count", "30")
-        .set("worker_threads", "2");
+        .set("worker_threads", "2")
+        .set("durable_events", "true");
     return config;
 }
 
@@ -69,6 +70,38 @@ static void errors()
     CHECK(!cleanup.is_running());
     moved.shutdown(10s);
     CHECK(thrown([&] { moved.create_session("a"); }) == CENTRALITA_CLOSED);
+}
+
+// A handler that throws has failed; the event comes again, then becomes a dead letter.
+static void durable(wa::Service& service)
+{
+    auto consumer = service.open_consumer("crm", R"({"maxAttempts":2,"minPauseMs":1,"maxPauseMs":2})");
+    CHECK(consumer.name() == "crm" && thrown([&] { consumer.ack("x"); }) == CENTRALITA_INVALID);
+    CHECK(thrown([&] { service.open_consumer("crm"); }) == CENTRALITA_CONFLICT);
+    auto released = std::make_shared<int>(0);
+    uint32_t attempts = 0;
+    bool handled = false;
+    consumer.run([&, released](wa::EventView event, uint32_t attempt) {
+        if (event.text() == "hola") {
+            attempts = attempt;
+            throw std::runtime_error("no");
+        }
+        // What came after it in the same session, so it was put aside.
+        if (attempts == 2 && !handled) {
+            handled = true;
+            consumer.stop();
+        }
+    });
+    CHECK(attempts == 2 && handled && released.use_count() == 1);
+    CHECK(service.dead_letters("crm").find("handler answered 1") != std::string::npos);
+    CHECK(service.replay_dead_letters("crm") == 1);
+    const auto batch = consumer.next(1, 60s);
+    CHECK(batch.find("\"replayed\":true") != std::string::npos);
+    CHECK(service.discard_dead_letters("crm") == 1);
+    consumer.close();
+    CHECK(service.consumers().find("\"name\":\"crm\"") != std::string::npos);
+    service.delete_consumer("crm");
+    CHECK(thrown([&] { service.dead_letters("crm"); }) == CENTRALITA_NOT_FOUND);
 }
 
 int main()
@@ -141,6 +174,28 @@ int main()
     CHECK(sent.find("\"repeated\":false") != std::string::npos);
     CHECK(session.record().find("\"status\":\"connected\"") != std::string::npos);
     CHECK(session.messages("{\"limit\":2}").find("\"items\":[{") != std::string::npos);
+
+    CHECK(session.health().find("\"good\"") != std::string::npos && session.figures().link == CENTRALITA_VITAL_GOOD);
+    CHECK(service.figures().connected == 1 && service.figures().breaker == CENTRALITA_BREAKER_CLOSED);
+    CHECK(service.health().find("\"breaker\":\"closed\"") != std::string::npos);
+    session.park();
+    CHECK(session.is_parked() && service.figures().parked == 1);
+    session.reconnect_now();
+    session.wait_connected(60s);
+    CHECK(!session.is_parked());
+    CHECK(service.running_sessions() == "[\"ventas\"]" && !service.instance_id().empty());
+    durable(service);
+
+    session.stop();
+    const auto later = wa::Outgoing::text(contact, "mañana").queue_until(std::chrono::system_clock::now() + 1h);
+    CHECK(session.send(later).find("\"status\":\"queued\"") != std::string::npos);
+    int steps = 0;
+    const auto report = service.restore_and_wait(60s, [&](const centralita_restore_step& step) {
+        steps++;
+        CHECK(step.total == 1 && wa::view(step.session_id) == "ventas");
+        throw std::runtime_error("a progress function may throw");
+    });
+    CHECK(steps == 2 && report.find("\"connected\":[\"ventas\"]") != std::string::npos);
 
     pushed = wa::Subscription();
     CHECK(released.use_count() == 1);

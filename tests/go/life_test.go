@@ -59,6 +59,7 @@ func open(t *testing.T, store string) *centralita.Service {
 		"pre_key_count":    "30",
 		"reconnect_min_ms": "50",
 		"worker_threads":   "2",
+		"durable_events":   "true",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,6 @@ use crate::session::context::SessionContext;
 use crate::session::health;
 use crate::session::live::{Ended, Goal, LiveSession, Origin};
 use crate::session::outbound::{Outgoing, SentMessage};
-use crate::session::pacing::PacingStatus;
 use crate::session::supervisor::supervise;
 use crate::session_id::SessionId;
 use crate::session_manager::{SessionData, SessionManager};
@@ -158,8 +157,7 @@ impl WhatsAppService {
 
     /// The ids of the sessions that run in this process, connected or not.
     pub fn running_sessions(&self) -> Vec<String> {
-        let mut ids: Vec<String> =
-            self.live_map().values().filter(|live| !live.has_ended()).map(|live| live.id.clone()).collect();
+        let mut ids: Vec<String> = self.running().iter().map(|live| live.id.clone()).collect();
         ids.sort();
         ids
     }
@@ -252,11 +250,6 @@ impl WhatsAppService {
         live.park().await
     }
 
-    /// How the service paces its connections at this moment, and whether WhatsApp refuses the whole fleet.
-    pub fn pacing(&self) -> PacingStatus {
-        self.inner.context.pacer.status()
-    }
-
     /// Sends a message and waits until WhatsApp's server has it. See [`Session::send`].
     pub async fn send(&self, session_id: &str, outgoing: Outgoing) -> Result<SentMessage> {
         self.session(session_id).await.map_err(|error| error.during("send"))?.send(outgoing).await
@@ -330,6 +323,10 @@ impl WhatsAppService {
 
     pub(super) fn live(&self, session_id: &str) -> Option<Arc<LiveSession>> {
         self.inner.live(session_id)
+    }
+
+    pub(super) fn running(&self) -> Vec<Arc<LiveSession>> {
+        self.live_map().values().filter(|live| !live.has_ended()).cloned().collect()
     }
 
     fn forget(&self, ended: &Arc<LiveSession>) {

@@ -3,6 +3,7 @@
 mod builder;
 mod consumers;
 mod handle;
+mod health;
 pub mod options;
 mod outbox_watch;
 mod restore;
@@ -10,5 +11,6 @@ mod session_handle;
 
 pub use builder::WhatsAppServiceBuilder;
 pub use handle::WhatsAppService;
+pub use health::ServiceHealth;
 pub use restore::{RestoreProgress, RestoreReport};
 pub use session_handle::Session;

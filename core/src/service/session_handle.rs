@@ -33,6 +33,11 @@ impl Session {
         &self.id
     }
 
+    /// The service that it is of.
+    pub fn service(&self) -> &WhatsAppService {
+        &self.service
+    }
+
     fn live(&self) -> Result<Arc<LiveSession>> {
         self.service.live(&self.id).filter(|live| !live.has_ended()).ok_or_else(|| {
             Error::new(ErrorKind::InvalidState, "the session does not run in this process; start it first")

@@ -38,6 +38,9 @@ const (
 	EventUndecryptable  EventType = C.CENTRALITA_EVENT_UNDECRYPTABLE
 	EventPanicked       EventType = C.CENTRALITA_EVENT_PANICKED
 	EventLagged         EventType = C.CENTRALITA_EVENT_LAGGED
+	EventOutboxEnded    EventType = C.CENTRALITA_EVENT_OUTBOX_ENDED
+	EventMissed         EventType = C.CENTRALITA_EVENT_MISSED
+	EventRestarted      EventType = C.CENTRALITA_EVENT_RESTARTED
 )
 
 // Event is what happened, to which session.

@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"context"
-	"encoding/json"
 	"runtime"
 	"sync"
 	"time"
@@ -91,25 +90,6 @@ func (s *Service) Close(patience time.Duration) error {
 	defer s.lock.Unlock()
 	C.centralita_service_free(&s.handle)
 	return err
-}
-
-// RestoreReport says what came of a restore.
-type RestoreReport struct {
-	Started   []string `json:"started"`
-	NotLinked []string `json:"notLinked"`
-	Malformed []string `json:"malformed"`
-}
-
-// Restore starts every stored session that is active and was linked, the most recently active first.
-func (s *Service) Restore(ctx context.Context) (RestoreReport, error) {
-	var report RestoreReport
-	text, err := runText(ctx, s.begin(func(op *operation, handle *C.centralita_service, err **C.centralita_error) C.int32_t {
-		return C.centralita_service_restore(handle, nil, op.later, nil, err)
-	}))
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &report)
-	}
-	return report, err
 }
 
 // CreateSession registers a session and starts it; one that exists is started with its credentials.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LoggedEvent;
 use super::cursor::Cursor;
-use super::dead_letters::put_aside;
+use super::dead_letters::{find_event, put_aside};
 use super::log::{DurableLog, Inbox, NameGuard, lock};
 use super::options::ConsumerOptions;
 use super::reader::Reader;
@@ -249,6 +249,22 @@ impl DurableConsumer {
             if event.replayed { Ok(()) } else { self.ack_at(&event.cursor).await }
         };
         reject.await.map_err(|error| error.during(OP))
+    }
+
+    /// As [`reject`](Self::reject), by the text of an event's [cursor](LoggedEvent::cursor).
+    ///
+    /// # Errors
+    /// `Invalid` if it is not a cursor or another consumer's; `NotFound` if its event is not in the log any more, or if
+    /// it stood for such events ([`Missed`](crate::events::EventKind::Missed)): acknowledge it.
+    pub async fn reject_cursor(&self, cursor: &str, reason: &str) -> Result<()> {
+        let consumer = &self.0.consumer;
+        let find = async {
+            let cursor: Cursor = cursor.parse()?;
+            cursor.check_consumer(&consumer.name)?;
+            find_event(&consumer.log, cursor).await
+        };
+        let event = find.await.map_err(|error| error.during("reject"))?;
+        self.reject(&event, reason).await
     }
 
     /// Calls `handler` for every event until [`stop`](Self::stop) or the service's shutdown: at the same time for

@@ -11,10 +11,12 @@ use super::writer::decode;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Event;
-use crate::store::{DeadLetterChoice, DeadLetterRecord, EventRecord, Page};
+use crate::store::{DeadLetterChoice, DeadLetterRecord, EventRange, EventRecord, Page};
 
 /// How much of a handler's words is kept, in bytes.
 const MAX_REASON: usize = 2_000;
+/// Dead letters looked at in one go.
+const LETTERS_AT_ONCE: u32 = 100;
 
 /// An event that was put aside.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -125,6 +127,37 @@ pub(super) async fn put_aside(
         replay: false,
     };
     log.store.put_dead_letter(&letter).await
+}
+
+/// The event that a cursor stands for, from the log or from the dead letters.
+pub(super) async fn find_event(log: &DurableLog, cursor: Cursor) -> Result<LoggedEvent> {
+    let store = &log.store;
+    let record = if cursor.replayed {
+        let mut after = None;
+        loop {
+            let page =
+                store.list_dead_letters(&cursor.consumer, true, LETTERS_AT_ONCE, after.as_deref()).await?;
+            let found = page
+                .items
+                .into_iter()
+                .map(|letter| letter.event)
+                .find(|event| event.session == cursor.session && event.seq == cursor.seq);
+            match (found, page.next) {
+                (None, Some(next)) => after = Some(next),
+                (found, _) => break found,
+            }
+        }
+    } else {
+        let session = cursor.session.clone();
+        let range = EventRange { session, after: cursor.seq.saturating_sub(1), upto: cursor.seq };
+        store.read_events(&[range]).await?.pop()
+    };
+    let EventRecord { session, seq, at, payload } = record.ok_or_else(|| {
+        let message = "the event is not in the log any more; acknowledge it";
+        Error::new(ErrorKind::NotFound, message).of_session(&cursor.session)
+    })?;
+    let event = Arc::new(Event { seq, session_id: session, at, kind: decode(payload) });
+    Ok(LoggedEvent { event, attempt: 1, replayed: cursor.replayed, cursor })
 }
 
 fn shortened(reason: &str) -> String {

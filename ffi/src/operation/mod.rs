@@ -1,4 +1,12 @@
 //! Calls that wait here, or end later: by a completion, by waiting, or both.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `call` | the one shape of a function that takes a `centralita_async` |
+//! | `handle` | `centralita_op` |
+
+pub(crate) mod call;
+pub mod handle;
 
 use std::ffi::c_void;
 use std::panic::AssertUnwindSafe;
@@ -6,21 +14,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use centralita::events::durable::DurableConsumer;
 use centralita::{Error, ErrorKind};
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::boundary::{Out, call, enter, get, guard, panicked, required, take};
+use crate::boundary::panicked;
 use crate::callback::{self, UserData};
-use crate::error::{Failure, Outcome, centralita_error, invalid};
+use crate::durable::consumer::centralita_consumer;
+use crate::error::{Failure, Outcome, centralita_error};
 use crate::fork::Birth;
 use crate::service::{Job, Service};
 use crate::session::centralita_session;
 use crate::sized::{self, Sized_};
-use crate::status::{CENTRALITA_OK, CENTRALITA_PENDING};
-use crate::text::{centralita_buf, centralita_str};
-use crate::wait::{self, Patience};
+use crate::status::CENTRALITA_OK;
+use crate::text::centralita_buf;
+use crate::wait;
+
+use handle::centralita_op;
 
 /// How a call ends later instead of waiting here. Start from `CENTRALITA_ASYNC_INIT`.
 ///
@@ -50,14 +62,36 @@ unsafe impl Sized_ for centralita_async {
     const FIRST_SIZE: usize = 40;
 }
 
-/// An operation that was started with a `centralita_async`. Opaque, thread-safe.
-pub struct centralita_op(Arc<Operation>);
-
 /// What a call gives.
 pub(crate) enum Output {
     Nothing,
     Text(String),
     Session(centralita::service::Session),
+    Consumer(DurableConsumer),
+}
+
+impl From<()> for Output {
+    fn from((): ()) -> Self {
+        Self::Nothing
+    }
+}
+
+impl From<String> for Output {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<centralita::service::Session> for Output {
+    fn from(session: centralita::service::Session) -> Self {
+        Self::Session(session)
+    }
+}
+
+impl From<DurableConsumer> for Output {
+    fn from(consumer: DurableConsumer) -> Self {
+        Self::Consumer(consumer)
+    }
 }
 
 struct Done {
@@ -109,6 +143,7 @@ pub(crate) enum Target {
     /// May be left out by the caller.
     Text(*mut centralita_buf),
     Session(*mut *mut centralita_session),
+    Consumer(*mut *mut centralita_consumer),
 }
 
 impl Target {
@@ -122,6 +157,8 @@ impl Target {
             Self::Text(out) if !out.is_null() => unsafe { out.write(centralita_buf::EMPTY) },
             // SAFETY: as above.
             Self::Session(out) if !out.is_null() => unsafe { out.write(std::ptr::null_mut()) },
+            // SAFETY: as above.
+            Self::Consumer(out) if !out.is_null() => unsafe { out.write(std::ptr::null_mut()) },
             _ => {}
         }
     }
@@ -153,6 +190,11 @@ pub(crate) unsafe fn perform(
             let session = centralita_session::new(service, session);
             // SAFETY: not NULL, and promised by the caller.
             unsafe { out.write(Box::into_raw(Box::new(session))) };
+        }
+        (Target::Consumer(out), Output::Consumer(consumer)) if !out.is_null() => {
+            let consumer = centralita_consumer::new(service, consumer);
+            // SAFETY: not NULL, and promised by the caller.
+            unsafe { out.write(Box::into_raw(Box::new(consumer))) };
         }
         _ => {}
     }
@@ -262,141 +304,5 @@ impl Operation {
             }
             ended.await;
         }
-    }
-}
-
-impl centralita_op {
-    fn done(&self) -> Option<&Done> {
-        self.0.done.get()
-    }
-}
-
-/// Waits until an operation has ended and answers as the call would have done that waits. `CENTRALITA_PENDING` if it
-/// has not ended within `timeout_ms` (negative: for ever; 0: only looks). Any number of threads may wait. Inside a
-/// callback only 0 is allowed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_wait(
-    op: *const centralita_op,
-    timeout_ms: i64,
-    err: *mut *mut centralita_error,
-) -> i32 {
-    // SAFETY: see `centralita_config_new`.
-    unsafe {
-        enter(err, || {
-            let operation = Arc::clone(&get(op, "op")?.0);
-            operation.birth.check()?;
-            if timeout_ms != 0 {
-                callback::refuse_inside()?;
-            }
-            let Some(done) = wait::wait(operation.wait(), Patience::from_ms(timeout_ms)) else {
-                return Ok(CENTRALITA_PENDING);
-            };
-            if let Some(error) = &done.error
-                && !err.is_null()
-            {
-                err.write(Box::into_raw(Box::new(error.clone())));
-            }
-            Ok(done.code)
-        })
-    }
-}
-
-/// How an operation ended; `CENTRALITA_PENDING` if it has not.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_status(op: *const centralita_op) -> i32 {
-    // SAFETY: see `centralita_config_new`.
-    unsafe {
-        enter(std::ptr::null_mut(), || Ok(get(op, "op")?.done().map_or(CENTRALITA_PENDING, |done| done.code)))
-    }
-}
-
-/// Why an operation failed: borrowed from `op`. NULL if it has not failed or not ended.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_error(op: *const centralita_op) -> *const centralita_error {
-    guard(std::ptr::null(), || {
-        // SAFETY: see `centralita_config_new`.
-        let done = unsafe { op.as_ref() }.and_then(centralita_op::done);
-        done.and_then(|done| done.error.as_ref()).map_or(std::ptr::null(), std::ptr::from_ref)
-    })
-}
-
-/// The text or JSON that an operation gave: what the call that waits puts into its buffer. Borrowed from `op`.
-/// `{NULL, 0}` if there is none or it has not ended.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_text(op: *const centralita_op) -> centralita_str {
-    guard(centralita_str::NONE, || {
-        // SAFETY: see `centralita_config_new`.
-        match unsafe { op.as_ref() }.and_then(centralita_op::done).map(|done| &done.output) {
-            Some(Output::Text(text)) => centralita_str::of(Some(text)),
-            _ => centralita_str::NONE,
-        }
-    })
-}
-
-/// A new handle on the session that an operation gave. `CENTRALITA_INVALID_STATE` if it gave none or has not ended.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_session(
-    op: *const centralita_op,
-    service: *const crate::service::centralita_service,
-    out: *mut *mut centralita_session,
-    err: *mut *mut centralita_error,
-) -> i32 {
-    // SAFETY: see `centralita_config_new`.
-    unsafe {
-        call(err, || {
-            let out: Out<_> = required(out, "out")?.null();
-            let service = get(service, "service")?.open()?;
-            let Some(Output::Session(session)) = get(op, "op")?.done().map(|done| &done.output) else {
-                let message = "the operation has given no session; wait for its end and look at its status";
-                return Err(Error::new(ErrorKind::InvalidState, message).into());
-            };
-            out.put_handle(centralita_session::new(service, session.clone()));
-            Ok(())
-        })
-    }
-}
-
-/// Asks an operation to end at once. It ends with `CENTRALITA_CANCELLED`, or as it would have if it was quicker.
-/// A message that is being sent goes on: WhatsApp may have it already.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_cancel(
-    op: *const centralita_op,
-    err: *mut *mut centralita_error,
-) -> i32 {
-    // SAFETY: see `centralita_config_new`.
-    unsafe {
-        call(err, || {
-            let operation = &get(op, "op")?.0;
-            operation.birth.check()?;
-            operation.cancelled.store(true, Ordering::Release);
-            if let Some(task) = operation.task.get() {
-                task.abort();
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Frees the handle and sets `*op` to NULL; the operation goes on and its completion still comes. NULL is fine, twice
-/// is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_op_free(op: *mut *mut centralita_op) {
-    guard((), || {
-        // SAFETY: see `centralita_config_new`.
-        if let Some(op) = unsafe { take(op) }
-            && !op.0.birth.is_here()
-        {
-            // The parent's: its threads are not here to let go of their share.
-            std::mem::forget(op);
-        }
-    });
-}
-
-/// A flag of a caller: C has no `bool` that is safe to take from everybody.
-pub(crate) fn flag(value: i32, what: &'static str) -> Outcome<bool> {
-    match value {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(invalid(format!("{what} must be 0 or 1"))),
     }
 }

@@ -1,26 +1,32 @@
 //! `centralita_service`: opening, restoring, shutting down.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `open` | which store, which keys, which threads |
+//! | `restore` | starting what ran before, with progress |
+//! | `health` | how its sessions do |
 
-use std::ffi::c_void;
+pub mod health;
+mod open;
+pub mod restore;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use centralita::runtime::RuntimeHandle;
 use centralita::service::WhatsAppService;
 use centralita::{Error, ErrorKind};
-use serde_json::json;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Handle, Runtime};
 
 use crate::boundary::{call, get, guard, required, take};
-use crate::callback::{self, UserData};
 use crate::config::centralita_config;
-use crate::error::{Outcome, centralita_error, invalid};
+use crate::error::{Outcome, centralita_error};
 use crate::fork::Birth;
+use crate::json::to_text;
+use crate::operation::call::{Handle as _, patience};
 use crate::operation::{Later, Output, Target, centralita_async, perform};
-use crate::sized::{self, Sized_};
 use crate::text::{centralita_buf, centralita_str};
-use crate::{store, wait};
 
 /// Holds sessions. Opaque, thread-safe, shared by the handles that are made from it.
 pub struct centralita_service(Arc<Service>);
@@ -41,11 +47,13 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 /// How long the threads of a service may take to end once it is shut down or freed.
 const THREADS_PATIENCE: Duration = Duration::from_secs(2);
 
-impl centralita_service {
-    /// The service, unless it was shut down or belongs to the parent of a fork.
-    pub(crate) fn open(&self) -> Outcome<&Arc<Service>> {
+impl crate::operation::call::Handle for centralita_service {
+    const NAME: &'static str = "service";
+    type Core = WhatsAppService;
+
+    fn open(&self) -> Outcome<(&Arc<Service>, WhatsAppService)> {
         self.0.check()?;
-        Ok(&self.0)
+        Ok((&self.0, self.0.core().clone()))
     }
 }
 
@@ -133,69 +141,9 @@ pub unsafe extern "C" fn centralita_service_open(
             let address = store.read("store")?;
             // Used up: keys are not copied.
             let config = config.as_mut().map(std::mem::take).unwrap_or_default();
-            out.put_handle(centralita_service(Arc::new(open_service(address, config)?)));
+            out.put_handle(centralita_service(Arc::new(open::open(address, config)?)));
             Ok(())
         })
-    }
-}
-
-fn open_service(address: &str, config: centralita_config) -> Outcome<Service> {
-    let birth = Birth::now();
-    let mut threads = Builder::new_multi_thread();
-    threads.enable_all().thread_name("centralita");
-    if config.worker_threads > 0 {
-        threads.worker_threads(config.worker_threads);
-    }
-    let runtime = threads.build().map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "the operating system gave no threads for a runtime")
-            .caused_by(error)
-    })?;
-    // An early return must not drop the runtime here: this thread may be one of a runtime of the host's.
-    let runtime = Runtimes(Some(runtime));
-    let handle = runtime.handle();
-    let keys = store::keys(config.keys, address)?;
-    let store = store::open(address, &handle)?;
-    let builder = WhatsAppService::builder()
-        .shared_store(store)
-        .runtime(RuntimeHandle::from_tokio(handle.clone()))
-        .options(config.options);
-    let builder = match keys {
-        Some(keys) => builder.keys(keys),
-        None => builder.dangerously_store_credentials_in_plaintext(),
-    };
-    let builder = match config.instance_id {
-        Some(id) => builder.instance_id(id),
-        None => builder,
-    };
-    let core = wait::run(&handle, builder.start())?;
-    Ok(Service {
-        core: Some(core),
-        handle,
-        runtime: Mutex::new(runtime.keep()),
-        jobs: Mutex::new(None),
-        closed: AtomicBool::new(false),
-        birth,
-    })
-}
-
-/// A runtime that is ended without waiting for it unless it is kept.
-struct Runtimes(Option<Runtime>);
-
-impl Runtimes {
-    fn handle(&self) -> Handle {
-        self.0.as_ref().expect("there until kept").handle().clone()
-    }
-
-    fn keep(mut self) -> Option<Runtime> {
-        self.0.take()
-    }
-}
-
-impl Drop for Runtimes {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -217,15 +165,12 @@ pub unsafe extern "C" fn centralita_service_shutdown(
         call(err, || {
             let later = Later::read(later)?;
             let waits_here = later.is_none();
-            let service = get(service, "service")?.open()?;
-            let patience = u64::try_from(patience_ms)
-                .map(Duration::from_millis)
-                .map_err(|_| invalid("patience_ms must not be negative"))?;
+            let (service, core) = get(service, "service")?.open()?;
+            let patience = patience(patience_ms)?;
             // Of two that shut down at once one does it.
             if service.closed.swap(true, Ordering::AcqRel) {
                 service.check()?;
             }
-            let core = service.core().clone();
             let ended = perform(service, later, Target::Nothing, async move {
                 let ended = core.shutdown(patience).await;
                 core.store().close().await?;
@@ -282,120 +227,9 @@ pub unsafe extern "C" fn centralita_service_running_sessions(
     unsafe {
         call(err, || {
             let out = required(out, "out")?;
-            let service = get(service, "service")?.open()?;
-            out.put(centralita_buf::new(json!(service.core().running_sessions()).to_string()));
+            let (_, core) = get(service, "service")?.open()?;
+            out.put(centralita_buf::new(to_text(&core.running_sessions())));
             Ok(())
         })
     }
-}
-
-/// How a restore goes on. Start from `CENTRALITA_PROGRESS_INIT`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct centralita_progress {
-    /// `sizeof(centralita_progress)`.
-    pub struct_size: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Given to the two functions below, which are called on the service's completion thread.
-    pub user_data: *mut c_void,
-    /// Called for each session: how many there are, how many were looked at, and the one just looked at.
-    pub on_progress: Option<
-        unsafe extern "C" fn(user_data: *mut c_void, total: u64, done: u64, session_id: centralita_str),
-    >,
-    /// Releases `user_data`: called exactly once, after the last progress, or at once if the call fails. May be NULL.
-    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-}
-
-// SAFETY: numbers, pointers and nullable functions; all zero is valid.
-unsafe impl Sized_ for centralita_progress {
-    const NAME: &'static str = "centralita_progress";
-    const FIRST_SIZE: usize = 32;
-}
-
-type OnProgress =
-    unsafe extern "C" fn(user_data: *mut c_void, total: u64, done: u64, session_id: centralita_str);
-
-struct Progress {
-    on_progress: Option<OnProgress>,
-    user: UserData,
-}
-
-/// Starts every stored session that is active and was linked, the most recently active first. Ends once all are
-/// started; they connect a few at a time. One that cannot be started is in the report and holds up no other; one that
-/// another instance runs stands by here.
-///
-/// Gives JSON `{"started":[ids],"notLinked":[ids],"malformed":[ids]}`. `progress`, `later` and `out` may be NULL. With
-/// `progress` and without `later` it must not be called inside a callback.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn centralita_service_restore(
-    service: *const centralita_service,
-    progress: *const centralita_progress,
-    later: *const centralita_async,
-    out: *mut centralita_buf,
-    err: *mut *mut centralita_error,
-) -> i32 {
-    // SAFETY: see `centralita_config_new`.
-    unsafe {
-        call(err, || {
-            // Both are read before either can fail the call, so that both are released.
-            let progress = sized::read(progress).map(|progress| {
-                progress.map(|it| {
-                    Arc::new(Progress {
-                        on_progress: it.on_progress,
-                        user: UserData::new(it.user_data, it.drop),
-                    })
-                })
-            });
-            let later = Later::read(later)?;
-            let progress = progress?;
-            let service = get(service, "service")?.open()?;
-            let watch = progress.map(|progress| service.jobs().map(|jobs| (progress, jobs))).transpose()?;
-            let waits_here = watch.is_some() && later.is_none();
-            if waits_here {
-                callback::refuse_inside()?;
-            }
-            let core = service.core().clone();
-            perform(service, later, Target::Text(out), restore(core, watch))?;
-            if waits_here {
-                // What was told is told, and released, before this returns.
-                let (done, flushed) = mpsc::channel::<()>();
-                drop(service.jobs()?.send(Box::new(move || drop(done))));
-                // Nothing is ever sent: the other end goes.
-                let _gone = flushed.recv();
-            }
-            Ok(())
-        })
-    }
-}
-
-async fn restore(
-    core: WhatsAppService,
-    watch: Option<(Arc<Progress>, Sender<Job>)>,
-) -> centralita::Result<Output> {
-    let report = core
-        .restore_all(|step| {
-            if let Some((progress, jobs)) = &watch {
-                let progress = Arc::clone(progress);
-                let (total, done, id) = (step.total, step.done, step.session_id.clone());
-                drop(jobs.send(Box::new(move || {
-                    if let Some(on_progress) = progress.on_progress {
-                        let id = centralita_str::of(Some(&id));
-                        // SAFETY: a function of the caller's with his data; `id` lives during the call.
-                        callback::inside(|| unsafe { on_progress(progress.user.ptr(), total, done, id) });
-                    }
-                })));
-            }
-        })
-        .await?;
-    if let Some((progress, jobs)) = watch {
-        // Released where it was used, after the last use.
-        drop(jobs.send(Box::new(move || drop(progress))));
-    }
-    let report = json!({
-        "started": report.started,
-        "notLinked": report.not_linked,
-        "malformed": report.malformed,
-    });
-    Ok(Output::Text(report.to_string()))
 }
