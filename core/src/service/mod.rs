@@ -3,6 +3,7 @@
 mod builder;
 mod consumers;
 mod handle;
+pub mod import;
 pub mod options;
 mod outbox_watch;
 mod restore;

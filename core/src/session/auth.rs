@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::live::LiveSession;
+use tokio_util::sync::CancellationToken;
+
+use super::context::SessionContext;
 use crate::engine::session_auth::{Guard, NOT_READ_AHEAD, SessionAuth};
 use crate::error::Result;
 use crate::lease::HeldLease;
@@ -17,24 +19,28 @@ pub(crate) struct LoadedAuth {
 }
 
 /// Reads the state and opens it with the session's data key; a session that never had one gets one, stored
-/// before anything is sealed with it. Waits while the store is away.
-pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedAuth> {
-    let context = &live.context;
+/// before anything is sealed with it. Waits while the store is away, until `stop`.
+pub(crate) async fn load(
+    context: &SessionContext,
+    id: &str,
+    stop: &CancellationToken,
+    held: &HeldLease,
+) -> Result<LoadedAuth> {
     let tenure = held.lease.tenure();
     let mut state = until_available(
         &context.clock,
-        &live.stop,
+        stop,
         |_| {},
-        || context.group.load_auth(&live.id, tenure, NOT_READ_AHEAD),
+        || context.group.load_auth(id, tenure, NOT_READ_AHEAD),
     )
     .await?;
     let data_key = data_key_row();
     let position = state.entries.iter().position(|entry| entry.key == data_key);
     let wrapped = position.map(|position| state.entries.swap_remove(position).value);
     let opened = if state.creds.is_some() || !state.entries.is_empty() {
-        context.vault.reopen_session(&live.id, wrapped.as_deref()).await?
+        context.vault.reopen_session(id, wrapped.as_deref()).await?
     } else {
-        context.vault.open_session(&live.id, wrapped.as_deref()).await?
+        context.vault.open_session(id, wrapped.as_deref()).await?
     };
     if let Some(wrapped) = opened.new_wrapped_key {
         let mut batch = WriteBatch::new();
@@ -42,9 +48,9 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         let batch = Arc::new(batch);
         until_available(
             &context.clock,
-            &live.stop,
+            stop,
             |_| {},
-            || context.group.apply_auth(&live.id, tenure, Arc::clone(&batch)),
+            || context.group.apply_auth(id, tenure, Arc::clone(&batch)),
         )
         .await?;
     }
@@ -54,7 +60,7 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         Box::pin(async move { leases.confirm(&held).await })
     });
     let auth = SessionAuth::new(
-        &live.id,
+        id,
         tenure,
         Arc::clone(&context.group),
         opened.vault,

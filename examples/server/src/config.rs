@@ -33,9 +33,9 @@ pub struct Cli {
 pub enum Command {
     /// Print a token that this server accepts (HS256).
     Token(Mint),
-    /// Say what could be taken over from the database of the seed's Node system.
+    /// Take over the sessions of the seed's Node system from its MongoDB, without a code; it must not run.
     Import {
-        /// Change nothing.
+        /// Only say what would be taken over.
         #[arg(long)]
         dry_run: bool,
     },
