@@ -34,9 +34,11 @@ pub(super) fn key(value: &Field<'_>) -> Result<AppStateSyncKey> {
 /// How far a collection has come, and the MACs of what is in it.
 pub(super) fn version(value: &Field<'_>) -> Result<(HashState, Vec<AppStateMutationMAC>)> {
     let version = value.field("version")?;
-    let mut state = HashState::default();
-    state.version = u64::try_from(version.integer()?).map_err(|_| version.wrong("a version"))?;
-    state.hash = value.field("hash")?.exactly()?;
+    let state = HashState {
+        version: u64::try_from(version.integer()?).map_err(|_| version.wrong("a version"))?,
+        hash: value.field("hash")?.exactly()?,
+        ..HashState::default()
+    };
     let mut macs = Vec::new();
     if let Some(indexed) = value.optional("indexValueMap") {
         for (index, mac) in indexed.entries()? {

@@ -46,7 +46,7 @@ pub(super) fn device(creds: &Field<'_>) -> Result<Device> {
 /// The id of the newest key of the app state, if the phone has shared one.
 pub(super) fn latest_sync_key(creds: &Field<'_>) -> Result<Option<Vec<u8>>> {
     let Some(id) = creds.optional("myAppStateKeyId") else { return Ok(None) };
-    Ok(STANDARD.decode(id.text()?).map(Some).map_err(|_| id.wrong("base64"))?)
+    STANDARD.decode(id.text()?).map(Some).map_err(|_| id.wrong("base64"))
 }
 
 fn jid(field: &Field<'_>) -> Result<Jid> {

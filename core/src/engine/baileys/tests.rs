@@ -85,7 +85,10 @@ fn the_account_and_its_keys_find_their_place() {
         (
             "app-state-sync-version",
             "regular",
-            json!({ "version": 3, "hash": buffer(&[2; 128]), "indexValueMap": { base64(&[3; 32]): { "valueMac": buffer(&[4; 32]) } } }),
+            json!({
+                "version": 3, "hash": buffer(&[2; 128]),
+                "indexValueMap": { (base64(&[3; 32])): { "valueMac": buffer(&[4; 32]) } },
+            }),
         ),
     ])
     .unwrap();
@@ -131,10 +134,11 @@ fn a_ratchet_goes_on_with_the_next_message_and_keeps_the_keys_of_late_ones() {
 #[test]
 fn the_newest_sender_key_comes_first() {
     // As Baileys does: JSON text in bytes, in which bytes are arrays of numbers.
+    let numbers = |bytes: &[u8]| json!({ "type": "Buffer", "data": bytes });
     let state = |id: u32| {
         json!({
-            "senderKeyId": id, "senderChainKey": { "iteration": 3, "seed": { "type": "Buffer", "data": [7; 32].to_vec() } },
-            "senderSigningKey": { "public": { "type": "Buffer", "data": key(30).to_vec() }, "private": { "type": "Buffer", "data": [] } },
+            "senderKeyId": id, "senderChainKey": { "iteration": 3, "seed": numbers(&[7; 32]) },
+            "senderSigningKey": { "public": numbers(&key(30)), "private": numbers(&[]) },
             "senderMessageKeys": [],
         })
     };

@@ -13,6 +13,9 @@ mod report;
 mod seed;
 
 use centralita::service::WhatsAppService;
+use centralita::service::import::BaileysReport;
+use centralita::session::status::StatusEvent;
+use centralita::session_manager::StatusUpdate;
 use centralita::store::{MongoStore, Store};
 use centralita::{Error, ErrorKind, Result};
 
@@ -77,13 +80,22 @@ async fn look_and_take(options: &Options, seed: &Seed, dry_run: bool) -> Result<
 }
 
 /// One session. What cannot be converted is moved aside all the same: it would be in the way of a new link.
-async fn take(
-    service: &WhatsAppService,
-    seed: &Seed,
-    id: &str,
-) -> Result<centralita::service::import::BaileysReport> {
+async fn take(service: &WhatsAppService, seed: &Seed, id: &str) -> Result<BaileysReport> {
     let auth = seed.baileys(id).await?;
     seed.move_aside(id).await?;
-    let auth = auth?;
-    service.import_baileys(id, &auth).await
+    let outcome = match auth {
+        Ok(auth) => service.import_baileys(id, &auth).await,
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        // The record may still say what it said when the Node system was stopped.
+        let ended = service
+            .manager()
+            .apply_status(id, StatusEvent::ConnectionEnded, StatusUpdate::default())
+            .await;
+        if let Err(error) = ended {
+            tracing::debug!(session = id, %error, "the record was left as it is");
+        }
+    }
+    outcome
 }
