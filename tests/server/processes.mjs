@@ -73,8 +73,8 @@ export function token(...args) {
   return run(["token", ...args], { JWT_SECRET: SECRET }).trim();
 }
 
-export async function until(what, condition) {
-  const end = Date.now() + PATIENCE_MS;
+export async function until(what, condition, patience_ms = PATIENCE_MS) {
+  const end = Date.now() + patience_ms;
   for (;;) {
     const value = await condition();
     if (value) return value;

@@ -92,7 +92,10 @@ impl WhatsAppService {
     async fn import(&self, session_id: &str, auth: &BaileysAuth) -> Result<BaileysReport> {
         self.open()?;
         if self.live(session_id).is_some_and(|live| !live.has_ended()) {
-            return Err(Error::new(ErrorKind::InvalidState, "the session runs in this process; stop it first"));
+            return Err(Error::new(
+                ErrorKind::InvalidState,
+                "the session runs in this process; stop it first",
+            ));
         }
         let converted = auth.converted(&self.context().clock)?;
         let data = SessionData { phone: converted.phone(), ..SessionData::default() };

@@ -27,13 +27,9 @@ pub(crate) async fn load(
     held: &HeldLease,
 ) -> Result<LoadedAuth> {
     let tenure = held.lease.tenure();
-    let mut state = until_available(
-        &context.clock,
-        stop,
-        |_| {},
-        || context.group.load_auth(id, tenure, NOT_READ_AHEAD),
-    )
-    .await?;
+    let mut state =
+        until_available(&context.clock, stop, |_| {}, || context.group.load_auth(id, tenure, NOT_READ_AHEAD))
+            .await?;
     let data_key = data_key_row();
     let position = state.entries.iter().position(|entry| entry.key == data_key);
     let wrapped = position.map(|position| state.entries.swap_remove(position).value);

@@ -4,7 +4,6 @@
 
 mod common;
 
-
 use centralita_stand_in::ReceiptKind;
 use common::{PATIENCE, StoreKind, World, encoded, token};
 use reqwest::header::CONTENT_TYPE;

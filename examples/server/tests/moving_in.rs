@@ -53,7 +53,8 @@ async fn the_seeds_sessions_are_shown_and_can_be_linked() {
     };
     // Credentials that were never linked cannot be taken over, and a look moves nothing.
     for arguments in [&["--dry-run"][..], &[]] {
-        let aside = database.collection::<Document>("baileysauthkeys").count_documents(doc! {}).await.unwrap();
+        let aside =
+            database.collection::<Document>("baileysauthkeys").count_documents(doc! {}).await.unwrap();
         assert_eq!(aside, 0);
         let (is_complete, report) = import(arguments).await;
         let found = &report["sessions"]["ventas"];

@@ -38,9 +38,7 @@ pub(super) fn of_device(id: &str) -> Result<Arc<str>> {
 pub(super) fn of_sender_key(id: &str) -> Result<Arc<str>> {
     let mut parts = id.split("::");
     let parsed = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(group), Some(user), Some(device), None) => {
-            group.parse::<Jid>().ok().zip(jid(user, device))
-        }
+        (Some(group), Some(user), Some(device), None) => group.parse::<Jid>().ok().zip(jid(user, device)),
         _ => None,
     };
     let (group, sender) =

@@ -19,7 +19,8 @@ pub(super) fn device(creds: &Field<'_>) -> Result<Device> {
         )
     })?;
     let pn = jid(&me.field("id")?)?;
-    let lid = me.optional("lid").map(|lid| jid(&lid)).transpose()?.map(|lid| Jid { device: pn.device, ..lid });
+    let lid =
+        me.optional("lid").map(|lid| jid(&lid)).transpose()?.map(|lid| Jid { device: pn.device, ..lid });
     let signed_pre_key = creds.field("signedPreKey")?;
     let mut device = Device::new();
     device.pn = Some(pn);

@@ -15,7 +15,9 @@ const PUBLIC_KEY_TYPE: u8 = 5;
 pub(super) fn malformed(kind: &str, field: &str, wanted: &str) -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        format!("{field} of a value of type {kind} that Baileys stored is not {wanted}; link the session anew"),
+        format!(
+            "{field} of a value of type {kind} that Baileys stored is not {wanted}; link the session anew"
+        ),
     )
 }
 
@@ -98,11 +100,10 @@ impl<'a> Field<'a> {
                 }
             }
             // A `Uint8Array` that JavaScript wrote: `{"0": 5, "1": 17}`, whose order is that of the numbers.
-            Value::Object(fields) => {
-                (0..fields.len()).map(|index| fields.get(&index.to_string())).collect::<Option<Vec<_>>>().and_then(
-                    |items| numbers(items.into_iter()),
-                )
-            }
+            Value::Object(fields) => (0..fields.len())
+                .map(|index| fields.get(&index.to_string()))
+                .collect::<Option<Vec<_>>>()
+                .and_then(|items| numbers(items.into_iter())),
             _ => None,
         };
         bytes.ok_or_else(|| self.wrong("bytes"))

@@ -70,7 +70,10 @@ impl Converted {
 
 impl std::fmt::Debug for Converted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Converted").field("taken", &self.taken).field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Converted")
+            .field("taken", &self.taken)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +109,8 @@ pub(crate) fn convert<'a>(
             "pre-key" => {
                 let number = id.parse().map_err(|_| malformed("pre-key", "id", "a number"))?;
                 let record = PreKeyRecord::new(PreKeyId::from(number), &value.key_pair()?);
-                let record = record.serialize().map_err(|_| malformed("pre-key", "keys", "an X25519 key pair"))?;
+                let record =
+                    record.serialize().map_err(|_| malformed("pre-key", "keys", "an X25519 key pair"))?;
                 converted.pre_keys.push((number, record.into()));
                 true
             }

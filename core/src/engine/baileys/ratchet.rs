@@ -102,7 +102,10 @@ fn entry(entry: &Field<'_>, local: &Local) -> Result<Option<Entry>> {
         sender_chain: Some(sending),
         receiver_chains: receiving.into_iter().skip(surplus).map(|(_, chain)| chain).collect(),
         pending_key_exchange: None,
-        pending_pre_key: entry.optional("pendingPreKey").map(|pending| self::pending(&pending)).transpose()?,
+        pending_pre_key: entry
+            .optional("pendingPreKey")
+            .map(|pending| self::pending(&pending))
+            .transpose()?,
         remote_registration_id: entry.optional("registrationId").map(|id| id.u32()).transpose()?.or(Some(0)),
         local_registration_id: Some(local.registration_id),
         needs_refresh: None,
@@ -147,7 +150,9 @@ fn pending(pending: &Field<'_>) -> Result<PendingPreKeyComponents> {
     let signed = pending.field("signedKeyId")?;
     Ok(PendingPreKeyComponents {
         pre_key_id: pending.optional("preKeyId").map(|id| id.u32()).transpose()?,
-        signed_pre_key_id: Some(i32::try_from(signed.integer()?).map_err(|_| signed.wrong("a key's number"))?),
+        signed_pre_key_id: Some(
+            i32::try_from(signed.integer()?).map_err(|_| signed.wrong("a key's number"))?,
+        ),
         base_key: Some(pending.field("baseKey")?.public_key()?.to_vec()),
         kyber_pre_key_id: None,
         kyber_ciphertext: None,

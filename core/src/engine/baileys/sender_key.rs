@@ -13,11 +13,14 @@ use crate::error::Result;
 pub(super) fn record(value: &Field<'_>) -> Result<Bytes> {
     let text = value.bytes()?;
     let states: Value = serde_json::from_slice(&text).map_err(|_| value.wrong("JSON"))?;
-    let mut states =
-        Field::new("sender-key", &states).items()?.map(|state| self::state(&state)).collect::<Result<Vec<_>>>()?;
+    let mut states = Field::new("sender-key", &states)
+        .items()?
+        .map(|state| self::state(&state))
+        .collect::<Result<Vec<_>>>()?;
     states.reverse();
     let record = SenderKeyRecord::from_components(SenderKeyRecordComponents { states });
-    let record = record.and_then(|record| record.serialize()).map_err(|_| value.wrong("a sender key of libsignal"))?;
+    let record =
+        record.and_then(|record| record.serialize()).map_err(|_| value.wrong("a sender key of libsignal"))?;
     Ok(record.into())
 }
 

@@ -143,7 +143,8 @@ fn the_newest_sender_key_comes_first() {
         })
     };
     let text = serde_json::to_vec(&json!([state(1), state(2)])).unwrap();
-    let all = converted(&[("sender-key", "120363021033254949@g.us::5491155551111::0", buffer(&text))]).unwrap();
+    let all =
+        converted(&[("sender-key", "120363021033254949@g.us::5491155551111::0", buffer(&text))]).unwrap();
     let (name, bytes) = &all.sender_keys[0];
     assert_eq!(&**name, "120363021033254949@g.us:5491155551111@c.us.0");
     let states = SenderKeyRecord::deserialize(bytes).unwrap().into_components().unwrap().states;

@@ -15,9 +15,8 @@ pub(crate) async fn write(auth: &Arc<SessionAuth>, converted: &Converted) -> Res
     let outcome = write_all(&SessionBackend::new(Arc::clone(auth)), converted).await;
     outcome.map_err(|error| match auth.failure() {
         Some(cause) => Error::new(cause.kind(), cause.message().to_owned()),
-        None => {
-            Error::new(ErrorKind::Store, "the store did not take the keys of Baileys; import again").caused_by(error)
-        }
+        None => Error::new(ErrorKind::Store, "the store did not take the keys of Baileys; import again")
+            .caused_by(error),
     })
 }
 

@@ -89,10 +89,8 @@ async fn take(service: &WhatsAppService, seed: &Seed, id: &str) -> Result<Bailey
     };
     if outcome.is_err() {
         // The record may still say what it said when the Node system was stopped.
-        let ended = service
-            .manager()
-            .apply_status(id, StatusEvent::ConnectionEnded, StatusUpdate::default())
-            .await;
+        let ended =
+            service.manager().apply_status(id, StatusEvent::ConnectionEnded, StatusUpdate::default()).await;
         if let Err(error) = ended {
             tracing::debug!(session = id, %error, "the record was left as it is");
         }

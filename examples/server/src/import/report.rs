@@ -68,7 +68,9 @@ impl Found {
     pub(super) fn say_what_to_do(&mut self) {
         self.to_do = match (self.is_foreign(), &self.problem, self.is_done) {
             (true, None, true) => "nothing: the server restores it at its start, without a code",
-            (true, None, false) => "stop the Node system for good, then import: it is taken over without a code",
+            (true, None, false) => {
+                "stop the Node system for good, then import: it is taken over without a code"
+            }
             (true, Some(_), _) => "link it anew with a code; its history is shown as it is",
             (false, ..) if self.credentials == Credentials::Centralita => {
                 "nothing: the server restores it at its start"

@@ -96,7 +96,8 @@ impl Seed {
     }
 
     async fn documents(&self, collection: &str, session: &str) -> Result<Vec<Document>> {
-        let cursor = self.collection(collection).find(doc! { "sessionId": session }).await.map_err(refused)?;
+        let cursor =
+            self.collection(collection).find(doc! { "sessionId": session }).await.map_err(refused)?;
         let documents: Vec<Document> = cursor.try_collect().await.map_err(refused)?;
         Ok(documents.into_iter().filter(|document| !is_ours(document)).collect())
     }
@@ -208,9 +209,10 @@ fn is_duplicates(error: &mongodb::error::Error) -> bool {
     match error.kind.as_ref() {
         MongoErrorKind::InsertMany(failure) => {
             failure.write_concern_error.is_none()
-                && failure.write_errors.as_ref().is_some_and(|errors| {
-                    errors.iter().all(|error| error.code == DUPLICATE_KEY)
-                })
+                && failure
+                    .write_errors
+                    .as_ref()
+                    .is_some_and(|errors| errors.iter().all(|error| error.code == DUPLICATE_KEY))
         }
         _ => false,
     }

@@ -208,20 +208,19 @@ async fn join(
     let asked: Vec<(&str, Option<u64>)> =
         asked.into_iter().map(|id| (id, request.since.get(id).copied())).collect();
     let told = socket.extensions.get::<Told>().unwrap_or_default();
-    let sessions = app
-        .replay()
-        .catch_up(&**app.store(), &asked, request.epoch.as_deref(), |missed| {
-            told.note(missed);
-            let is_through = |id: &str| missed.get(id).is_none_or(|missed| !missed.more);
-            match &ids {
-                None if missed.values().any(|missed| missed.more) => {}
-                None => socket.join(EVERYTHING),
-                Some(ids) => socket.join(
-                    ids.iter().filter(|id| is_through(id)).map(|id| room(id)).collect::<Vec<_>>(),
-                ),
-            }
-        })
-        .await?;
+    let sessions =
+        app.replay()
+            .catch_up(&**app.store(), &asked, request.epoch.as_deref(), |missed| {
+                told.note(missed);
+                let is_through = |id: &str| missed.get(id).is_none_or(|missed| !missed.more);
+                match &ids {
+                    None if missed.values().any(|missed| missed.more) => {}
+                    None => socket.join(EVERYTHING),
+                    Some(ids) => socket
+                        .join(ids.iter().filter(|id| is_through(id)).map(|id| room(id)).collect::<Vec<_>>()),
+                }
+            })
+            .await?;
     Ok(Subscribed { epoch: app.replay().epoch().await, sessions })
 }
 

@@ -152,7 +152,9 @@ mod tests {
         let store = MemoryStore::new();
         log(&store, "a", 10).await;
         store.trim_events("a", 4, Timestamp::from_unix_ms(0)).await.unwrap();
-        let of = async |since, epoch| missed(&store, &[("a", Some(since))], epoch).await.unwrap().remove("a").unwrap();
+        let of = async |since, epoch| {
+            missed(&store, &[("a", Some(since))], epoch).await.unwrap().remove("a").unwrap()
+        };
         let cut = of(3, Some(EPOCH)).await;
         assert_eq!((numbers(&cut), cut.incomplete), (vec![7, 8, 9, 10], true));
         assert!(!of(6, None).await.incomplete, "the next is there");

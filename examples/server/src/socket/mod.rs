@@ -65,7 +65,9 @@ pub(crate) async fn publish(app: App, io: SocketIo, mut events: Subscription) {
         match events.next().await {
             Ok(Some(event)) => {
                 if matches!(event.kind, EventKind::Lagged { .. }) {
-                    tracing::warn!("events were lost between the sessions and Socket.IO; clients must come back");
+                    tracing::warn!(
+                        "events were lost between the sessions and Socket.IO; clients must come back"
+                    );
                     app.replay().lost(&io).await;
                 } else {
                     app.replay().publish(&io, &event).await;

@@ -53,8 +53,7 @@ enum Source {
 impl Replay {
     /// From the log if there is one.
     pub(crate) fn new(is_logged: bool) -> Self {
-        let source =
-            if is_logged { Source::Log(HashMap::new()) } else { Source::Memory(Journal::default()) };
+        let source = if is_logged { Source::Log(HashMap::new()) } else { Source::Memory(Journal::default()) };
         Self(Mutex::new(source))
     }
 
