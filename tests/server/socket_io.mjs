@@ -139,7 +139,8 @@ processes.suite("socket.io", async () => {
     since = sessions.ventas.seq;
     return incoming(told).includes("justo después");
   });
-  assert.deepEqual(incoming(told), ["justo antes", "justo después"]);
+  // Echoes of what the slow client did not read may still come in between.
+  assert.deepEqual(incoming(told).filter((text) => text.startsWith("justo")), ["justo antes", "justo después"]);
   const seqs = told.map((event) => event.seq);
   assert.deepEqual(seqs, Array.from(seqs, (_, index) => before_kill + 1 + index), "each once, in order, none left out");
   await processes.stop(child);
