@@ -40,18 +40,26 @@ export async function standIn() {
   return { admin: admin_url, socket: web_socket_url, contact: contacts[0] };
 }
 
-export async function server(socket, more = []) {
-  const folder = mkdtempSync(join(tmpdir(), "centralita-"));
+/// A server on an SQLite file in `folder` (else in one of its own, which goes with it), or on what `env` says.
+export async function server(socket, more = [], { env = {}, folder } = {}) {
+  const own = folder ?? newFolder();
   const child = start("centralita-server", ["--bind", "127.0.0.1", "--port", "0", "--log-format", "json", "--restore-after-s", "0",
     "--whatsapp-version", "2.3000.1027934701", "--rate-limit-per-s", "0", ...more],
-    { JWT_SECRET: SECRET, CENTRALITA_STAND_IN_URL: socket }, folder);
+    { JWT_SECRET: SECRET, CENTRALITA_STAND_IN_URL: socket, ...env }, own);
   child.stdout.resume();
   const address = await line(child.stderr, "the server", (text) => {
     const entry = text.startsWith("{") ? JSON.parse(text) : {};
     return entry.message === "listening" ? entry.address : undefined;
   });
-  child.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  if (!folder) child.on("exit", () => rmSync(own, { recursive: true, force: true }));
   return { url: `http://${address}`, child };
+}
+
+export const newFolder = () => mkdtempSync(join(tmpdir(), "centralita-"));
+
+/// Runs the program to its end and returns what it printed on standard output.
+export function run(args, env) {
+  return execFileSync(join(PROGRAMS, "centralita-server"), args, { env: { ...process.env, ...env } }).toString();
 }
 
 export async function demo(env) {
@@ -62,11 +70,11 @@ export async function demo(env) {
 }
 
 export function token(...args) {
-  return execFileSync(join(PROGRAMS, "centralita-server"), ["token", ...args], { env: { ...process.env, JWT_SECRET: SECRET } }).toString().trim();
+  return run(["token", ...args], { JWT_SECRET: SECRET }).trim();
 }
 
-export async function until(what, condition) {
-  const end = Date.now() + PATIENCE_MS;
+export async function until(what, condition, patience_ms = PATIENCE_MS) {
+  const end = Date.now() + patience_ms;
   for (;;) {
     const value = await condition();
     if (value) return value;
@@ -75,10 +83,10 @@ export async function until(what, condition) {
   }
 }
 
-export async function stop(child) {
+export async function stop(child, signal = "SIGTERM") {
   if (child.exitCode !== null) return;
   const ended = new Promise((resolve) => child.once("exit", resolve));
-  child.kill("SIGTERM");
+  child.kill(signal);
   await ended;
 }
 

@@ -1,6 +1,7 @@
 // Socket.IO with the official client.
 
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { io } from "socket.io-client";
 import * as processes from "./processes.mjs";
 
@@ -26,7 +27,8 @@ function refused(url, auth) {
 
 processes.suite("socket.io", async () => {
   const whatsapp = await processes.standIn();
-  const { url } = await processes.server(whatsapp.socket);
+  const folder = processes.newFolder();
+  let { url, child } = await processes.server(whatsapp.socket, [], { folder });
   const admin = processes.token("--scope", "admin");
   const headers = { authorization: `Bearer ${admin}`, "content-type": "application/json" };
   const post = async (path, body) => {
@@ -87,6 +89,9 @@ processes.suite("socket.io", async () => {
   assert.ok(ventas.events.every((event) => event.seq > last && event.seq <= ventas.seq));
   const other = await back.socket.emitWithAck("subscribe", { sessions: ["ventas"], since: { ventas: last }, epoch: "of another process" });
   assert.equal(other.sessions.ventas.incomplete, true);
+  // Numbers are unique, over what was emitted and what was told.
+  const every = [...boss.events, ...ventas.events].filter((event) => event.sessionId === "ventas" && event.seq).map((event) => event.seq);
+  assert.equal(new Set(every).size, every.length);
   await post("/api/sessions/ventas/messages", { to: whatsapp.contact, text: "tres" });
   const live = await until("what comes after", () => back.events.find((event) => event.name === "message" && event.data.content.text === "tres"));
   assert.ok(live.seq > ventas.seq);
@@ -110,6 +115,34 @@ processes.suite("socket.io", async () => {
     await Promise.all(Array.from({ length: 50 }, (_, n) => post("/api/sessions/ventas/messages", { to: whatsapp.contact, text: `${"x".repeat(20_000)}${sent + n}` })));
     sent += 50;
     return /centralita_socket_io_too_slow \d/.test(await metrics());
-  });
+  }, 90_000);
   slow.socket.close();
+
+  // The server is killed and comes back: what a client missed meanwhile is told as if nothing had been.
+  const watcher = connect(url, { token: admin });
+  await connected(watcher.socket);
+  const before_kill = (await watcher.socket.emitWithAck("subscribe", { sessions: ["ventas"] })).sessions.ventas.seq;
+  await post("/api/sessions/ventas/messages", { to: whatsapp.contact, text: "justo antes" });
+  await until("its echo", () => watcher.events.find((event) => event.name === "message" && event.data.direction === "in" && event.data.content.text === "justo antes"));
+  watcher.socket.close();
+  await processes.stop(child, "SIGKILL");
+  ({ url, child } = await processes.server(whatsapp.socket, [], { folder }));
+  await post("/api/sessions/ventas/messages", { to: whatsapp.contact, text: "justo después", queueForS: 60 });
+  const witness = connect(url, { token: admin });
+  await connected(witness.socket);
+  const told = [];
+  let since = before_kill;
+  await until("both echoes", async () => {
+    const { sessions } = await witness.socket.emitWithAck("subscribe", { sessions: ["ventas"], since: { ventas: since }, epoch });
+    told.push(...sessions.ventas.events);
+    assert.equal(sessions.ventas.incomplete, false);
+    since = sessions.ventas.seq;
+    return incoming(told).includes("justo después");
+  });
+  // Echoes of what the slow client did not read may still come in between.
+  assert.deepEqual(incoming(told).filter((text) => text.startsWith("justo")), ["justo antes", "justo después"]);
+  const seqs = told.map((event) => event.seq);
+  assert.deepEqual(seqs, Array.from(seqs, (_, index) => before_kill + 1 + index), "each once, in order, none left out");
+  await processes.stop(child);
+  rmSync(folder, { recursive: true });
 });

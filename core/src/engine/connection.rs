@@ -14,6 +14,7 @@ use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::passkey::Assertion;
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::types::events::Subscription;
+use whatsapp_rust::wacore::iq::devices::RemoveCompanionDeviceSpec;
 use whatsapp_rust::wacore::iq::keepalive::KeepaliveSpec;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore_binary::JidExt;
@@ -275,12 +276,44 @@ impl EngineConnection {
         (report.total_estimated_bytes() + transport) as u64
     }
 
-    /// Removes this device from the account, then closes. The phone hears of it if it can be reached.
-    pub(crate) async fn log_out(&self, patience: Duration) {
-        if tokio::time::timeout(patience, self.client.logout()).await.is_err() {
-            tracing::warn!("WhatsApp did not confirm the logout in time; remove the device on the phone");
+    /// Removes this device from the account, then closes. `Unavailable` if WhatsApp did not confirm it: the phone may
+    /// still list the device, so its credentials must be kept.
+    pub(crate) async fn log_out(&self, patience: Duration) -> Result<()> {
+        let removed = self.remove_device(patience).await;
+        if tokio::time::timeout(patience, self.client.disconnect()).await.is_err() {
+            tracing::debug!("a session that leaves did not close by itself");
         }
         self.end();
+        removed
+    }
+
+    /// The engine's own logout tells nobody whether the request for it was answered.
+    async fn remove_device(&self, patience: Duration) -> Result<()> {
+        let Some(jid) = self.client.pn() else { return Ok(()) };
+        // WhatsApp ends the stream of a device that is gone, and may do so before it answers.
+        let mut farewell = self.client.wait_for_node(NodeFilter::tag("stream:error"));
+        let request = self.client.execute(RemoveCompanionDeviceSpec::new(&jid));
+        let refusal = match tokio::time::timeout(patience, request).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        if let Ok(Some(node)) = farewell.try_recv()
+            && node.get().get_optional_child("conflict").is_some_and(|conflict| {
+                conflict.attrs().optional_string("type").is_some_and(|kind| kind == "device_removed")
+            })
+        {
+            return Ok(());
+        }
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            "WhatsApp did not confirm the logout; the session is stopped and its credentials are kept: start it and \
+             log out again, or delete it and remove the device on the phone",
+        );
+        Err(match refusal {
+            Some(refusal) => error.caused_by(refusal),
+            None => error,
+        })
     }
 
     /// Commits what was decrypted, sends what was confirmed, saves the device, closes the socket.

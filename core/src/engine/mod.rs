@@ -11,12 +11,14 @@
 //! | `history` | the phone's history blobs |
 //! | `jid` | chats as people name them |
 //! | `backend/` | the engine's storage traits on our [`AuthStore`](crate::store::AuthStore) |
+//! | `baileys/` | what Baileys stored of a session, taken over |
 //! | `session_auth` | sealed, fenced, patient access to one session's auth state |
 //! | `empty_kinds` | what a session has none of, so that the store is not asked |
 //! | `held_rows` | rows that ride with the next write instead of being written at once |
 //! | `transport`, `http`, `executor`, `version` | socket, HTTPS, tasks and the version to claim |
 
 pub(crate) mod backend;
+pub(crate) mod baileys;
 pub(crate) mod connection;
 pub(crate) mod content;
 mod empty_kinds;

@@ -4,6 +4,7 @@ mod builder;
 mod consumers;
 mod handle;
 mod health;
+pub mod import;
 pub mod options;
 mod outbox_watch;
 mod restore;

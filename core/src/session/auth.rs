@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::live::LiveSession;
+use tokio_util::sync::CancellationToken;
+
+use super::context::SessionContext;
 use crate::engine::session_auth::{Guard, NOT_READ_AHEAD, SessionAuth};
 use crate::error::Result;
 use crate::lease::HeldLease;
@@ -17,17 +19,17 @@ pub(crate) struct LoadedAuth {
 }
 
 /// Reads the state and opens it with the session's data key; a session that never had one gets one, stored
-/// before anything is sealed with it. Waits while the store is away.
-pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedAuth> {
-    let context = &live.context;
+/// before anything is sealed with it. Waits while the store is away, until `stop`.
+pub(crate) async fn load(
+    context: &SessionContext,
+    id: &str,
+    stop: &CancellationToken,
+    held: &HeldLease,
+) -> Result<LoadedAuth> {
     let tenure = held.lease.tenure();
-    let mut state = until_available(
-        &context.clock,
-        &live.stop,
-        |_| {},
-        || context.group.load_auth(&live.id, tenure, NOT_READ_AHEAD),
-    )
-    .await?;
+    let mut state =
+        until_available(&context.clock, stop, |_| {}, || context.group.load_auth(id, tenure, NOT_READ_AHEAD))
+            .await?;
     let data_key = data_key_row();
     let position = state.entries.iter().position(|entry| entry.key == data_key);
     let wrapped = position.map(|position| state.entries.swap_remove(position).value);
@@ -35,13 +37,13 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
     // A key management service may be away, as the store may.
     let opened = until_available(
         &context.clock,
-        &live.stop,
+        stop,
         |_| {},
         || async {
             let wrapped = wrapped.as_deref();
             match is_known {
-                true => context.vault.reopen_session(&live.id, wrapped).await,
-                false => context.vault.open_session(&live.id, wrapped).await,
+                true => context.vault.reopen_session(id, wrapped).await,
+                false => context.vault.open_session(id, wrapped).await,
             }
         },
     )
@@ -52,9 +54,9 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         let batch = Arc::new(batch);
         until_available(
             &context.clock,
-            &live.stop,
+            stop,
             |_| {},
-            || context.group.apply_auth(&live.id, tenure, Arc::clone(&batch)),
+            || context.group.apply_auth(id, tenure, Arc::clone(&batch)),
         )
         .await?;
     }
@@ -64,7 +66,7 @@ pub(crate) async fn load(live: &LiveSession, held: &HeldLease) -> Result<LoadedA
         Box::pin(async move { leases.confirm(&held).await })
     });
     let auth = SessionAuth::new(
-        &live.id,
+        id,
         tenure,
         Arc::clone(&context.group),
         opened.vault,

@@ -199,7 +199,13 @@ impl ConnectionRun<'_> {
     pub(super) async fn close_as_asked(&self) -> Result<()> {
         let live = self.live;
         if live.goal() == Goal::LogOut {
-            self.connection.log_out(CLOSE_PATIENCE).await;
+            let removed = self.connection.log_out(CLOSE_PATIENCE).await;
+            if let Err(error) = removed {
+                ignore_written(
+                    live.apply_status(StatusEvent::ConnectionEnded, StatusUpdate::default()).await,
+                );
+                return Err(error.of_session(&live.id));
+            }
             live.context.store.delete_auth(&live.id, self.auth.tenure()).await?;
             let update = detailed(StatusDetail::LoggedOut);
             ignore_written(live.apply_status(StatusEvent::ConnectionEnded, update).await);

@@ -171,7 +171,7 @@ async fn connect(
     permit: ConnectPermit,
     back_off: &mut BackOff,
 ) -> Result<Next> {
-    let loaded = auth::load(live, held).await?;
+    let loaded = auth::load(&live.context, &live.id, &live.stop, held).await?;
     run_client(live, held, loaded, permit, back_off).await
 }
 

@@ -19,7 +19,7 @@ use crate::auth::one_time::OneTimeCode;
 use crate::config::Options;
 use crate::documents::Documents;
 use crate::history::History;
-use crate::socket::Journal;
+use crate::socket::Replay;
 use crate::stats::StatsCache;
 use crate::webhook::Webhook;
 
@@ -34,7 +34,7 @@ pub(crate) struct Parts {
     pub(crate) cleanup: CleanupService,
     pub(crate) verifier: Verifier,
     pub(crate) documents: Arc<dyn Documents>,
-    pub(crate) journal: Journal,
+    pub(crate) replay: Replay,
     pub(crate) alerts: Alerts,
     pub(crate) webhook: Webhook,
     pub(crate) stop: CancellationToken,
@@ -97,8 +97,8 @@ impl App {
         &*self.0.parts.documents
     }
 
-    pub(crate) fn journal(&self) -> &Journal {
-        &self.0.parts.journal
+    pub(crate) fn replay(&self) -> &Replay {
+        &self.0.parts.replay
     }
 
     pub(crate) fn alerts(&self) -> &Alerts {

@@ -31,8 +31,16 @@ async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Some(Command::Import { dry_run }) => {
-            print_line(&import::run(&cli.options, dry_run).await?);
-            Ok(())
+            let (report, is_complete) = import::run(&cli.options, dry_run).await?;
+            print_line(&report);
+            if is_complete {
+                Ok(())
+            } else {
+                Err(Error::new(
+                    ErrorKind::Corrupt,
+                    "some sessions cannot be taken over; the report says which, and what to do",
+                ))
+            }
         }
         None => {
             logging::start(&cli.options)?;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use centralita::events::durable::DurableEventOptions;
 use centralita::service::options::{PreloadChats, PreloadChatsType, ServiceOptions};
 use centralita::{Error, ErrorKind, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -32,9 +33,9 @@ pub struct Cli {
 pub enum Command {
     /// Print a token that this server accepts (HS256).
     Token(Mint),
-    /// Say what could be taken over from the database of the seed's Node system.
+    /// Take over the sessions of the seed's Node system from its MongoDB, without a code; it must not run.
     Import {
-        /// Change nothing.
+        /// Only say what would be taken over.
         #[arg(long)]
         dry_run: bool,
     },
@@ -156,6 +157,10 @@ pub struct Options {
     /// Days without activity after which a session is removed
     #[arg(long, env = "CENTRALITA_INACTIVE_DAYS", default_value_t = 30)]
     pub inactive_days: u32,
+    /// Days for which events are kept for Socket.IO clients that come back, over restarts; 0: the last 500 a session,
+    /// in memory
+    #[arg(long, env = "CENTRALITA_EVENT_LOG_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(0..=3650))]
+    pub event_log_days: u32,
     /// Lets anybody read /metrics; else it takes a token with the scope read
     #[arg(long, env = "CENTRALITA_METRICS_OPEN", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub metrics_open: bool,
@@ -272,6 +277,11 @@ impl Options {
         options.preload_chats =
             PreloadChats { chats: self.preload_chats_type, limit: self.preload_chats_limit };
         options.whatsapp_version = self.whatsapp_version;
+        options.durable_events = (self.event_log_days > 0).then(|| {
+            let mut log = DurableEventOptions::default();
+            log.max_age = Duration::from_secs(u64::from(self.event_log_days) * 24 * 60 * 60);
+            log
+        });
         options
     }
 

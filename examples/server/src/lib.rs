@@ -14,7 +14,7 @@
 //! | `webhook` | signed delivery of alerts with retries and dead letters |
 //! | `documents` | the little that the server itself stores |
 //! | `demo` | `--demo`: a simulated WhatsApp with phones and contacts in this process |
-//! | `import` | what can be taken over from the seed's Node system |
+//! | `import` | moving in from the seed's Node system |
 
 #![forbid(unsafe_code)]
 

@@ -22,7 +22,7 @@ use crate::app::{App, Parts};
 use crate::auth::Verifier;
 use crate::config::Options;
 use crate::documents::Documents;
-use crate::socket::{self, Journal};
+use crate::socket::{self, Replay};
 use crate::webhook::Webhook;
 use crate::{history, metrics, stores};
 
@@ -80,6 +80,7 @@ impl Server {
         let address = listener.local_addr().map_err(|error| {
             Error::new(ErrorKind::Internal, "the socket does not say where it listens").caused_by(error)
         })?;
+        let replay = Replay::new(service_options.durable_events.is_some());
         let service = WhatsAppService::builder()
             .shared_store(Arc::clone(store))
             .keys(keys)
@@ -102,7 +103,7 @@ impl Server {
             verifier,
             cleanup,
             webhook,
-            journal: Journal::default(),
+            replay,
             alerts: Alerts::default(),
             documents: Arc::clone(documents),
             stop: CancellationToken::new(),

@@ -38,23 +38,38 @@ async fn the_seeds_sessions_are_shown_and_can_be_linked() {
     };
     database.collection("authkeys").insert_one(key).await.unwrap();
 
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_centralita-server"))
-        .args(["import", "--dry-run"])
-        .env("MONGODB_URI", world.mongo_uri())
-        .env("CENTRALITA_KEYS", "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["sessions"]["ventas"]["credentials"], "baileys");
-    assert_eq!(report["sessions"]["ventas"]["keys"], 1);
+    let import = async |arguments: &[&str]| -> (bool, serde_json::Value) {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_centralita-server"))
+            .arg("import")
+            .args(arguments)
+            .env("MONGODB_URI", world.mongo_uri())
+            .env("CENTRALITA_KEYS", "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+            .output()
+            .await
+            .unwrap();
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("no report: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.success(), report)
+    };
+    // Credentials that were never linked cannot be taken over, and a look moves nothing.
+    for arguments in [&["--dry-run"][..], &[]] {
+        let aside =
+            database.collection::<Document>("baileysauthkeys").count_documents(doc! {}).await.unwrap();
+        assert_eq!(aside, 0);
+        let (is_complete, report) = import(arguments).await;
+        let found = &report["sessions"]["ventas"];
+        assert!(!is_complete);
+        assert_eq!((&found["credentials"], &found["keys"]), (&"baileys".into(), &1.into()));
+        assert!(found["problem"].as_str().unwrap().contains("never linked"), "{found}");
+    }
+    let aside = database.collection::<Document>("baileysauthkeys").count_documents(doc! {}).await.unwrap();
+    assert_eq!(aside, 1);
 
+    // Their place is free: the session is linked with a code, and what is known of it stays.
     let (server, api) = world.server(&[]).await;
+    world.link(&api, "ventas").await;
     let details = api.get("/api/sessions/ventas/details").await.expect(StatusCode::OK).await;
-    assert_eq!(details["messagesSent"], 12);
-    assert_eq!(details["messagesReceived"], 30);
-    assert_eq!(details["name"], "Ventas");
+    assert_eq!((&details["messagesSent"], &details["messagesReceived"]), (&12.into(), &30.into()));
     let stats = api.get("/api/sessions/stats").await.expect(StatusCode::OK).await;
     assert_eq!(stats["totalMessages"], 42);
     server.shutdown().await.unwrap();

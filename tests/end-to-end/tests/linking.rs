@@ -124,6 +124,23 @@ link_test!(a_logout_removes_the_device_and_the_keys_but_keeps_the_messages, asyn
     shut_down(service).await;
 });
 
+link_test!(a_logout_that_whatsapp_does_not_confirm_is_an_error_and_keeps_the_keys, async {
+    let world = World::new(StoreKind::Sqlite).await;
+    let service = world.service().await;
+    let (session, device) = world.link(&service, "ventas").await;
+    world.stand_in.faults().freeze(Some(&device.jid));
+    let error = session.log_out().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error}");
+    assert_eq!(session.record().await.unwrap().status, Status::Disconnected);
+    assert_eq!(world.phone.devices().len(), 1, "WhatsApp has not heard of it");
+    // As the error says: it comes back without a code, and then it can leave.
+    service.start_session("ventas").await.unwrap();
+    session.wait_connected(PATIENCE).await.unwrap();
+    session.log_out().await.unwrap();
+    assert!(world.phone.devices().is_empty());
+    shut_down(service).await;
+});
+
 link_test!(a_deleted_session_leaves_nothing, async {
     let world = World::new(StoreKind::Sqlite).await;
     let service = world.service().await;

@@ -150,7 +150,7 @@ async fn tell(app: &App, io: &SocketIo, changes: Vec<AlertChange>) {
             "alert: {}",
             change.alert.message
         );
-        app.journal().publish(io, Frame::of_alert(&change)).await;
+        app.replay().tell(io, &Frame::of_alert(&change)).await;
         app.webhook().enqueue(app.documents(), &change).await;
     }
 }

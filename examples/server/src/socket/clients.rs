@@ -1,16 +1,18 @@
 //! Clients: their token, what they subscribe to, what is emitted to them.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use socketioxide::extract::{AckSender, Extension, SocketRef, State, TryData};
 use socketioxide::socket::Sid;
 use socketioxide::{SendError, SocketError, SocketIo};
 use tokio_util::sync::CancellationToken;
 
 use super::Frame;
+use super::replay::Missed;
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 
@@ -32,6 +34,25 @@ pub(super) struct Auth {
 /// Ends with the connection.
 #[derive(Debug, Clone)]
 struct Connection(CancellationToken);
+
+/// The last number of each session that the client was told in an answer: what is emitted later must be higher.
+#[derive(Debug, Clone, Default)]
+struct Told(Arc<Mutex<HashMap<String, u64>>>);
+
+impl Told {
+    fn note(&self, missed: &HashMap<String, Missed>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, missed) in missed {
+            let last = told.entry(id.clone()).or_default();
+            *last = missed.seq.max(*last);
+        }
+    }
+
+    fn knows(&self, frame: &Frame) -> bool {
+        let (Some(id), Some(seq)) = (&frame.session_id, frame.seq) else { return false };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).is_some_and(|last| seq <= *last)
+    }
+}
 
 /// Lets only clients with a valid token in. The error's text is the message of `connect_error`.
 pub(super) async fn check_token(
@@ -57,13 +78,14 @@ pub(super) async fn connected(
 ) {
     let connection = CancellationToken::new();
     socket.extensions.insert(Connection(connection.clone()));
+    socket.extensions.insert(Told::default());
     socket.on("subscribe", subscribe);
     socket.on("unsubscribe", unsubscribe);
     socket.on_disconnect(async |Extension(Connection(connection)): Extension<Connection>| {
         connection.cancel();
     });
     tokio::spawn(end_with_token(io, socket.id, caller.expires_at_s(), connection));
-    let epoch = app.journal().lock().await.epoch().to_owned();
+    let epoch = app.replay().epoch().await;
     // It may be gone again already.
     drop(socket.emit("ready", &json!({ "epoch": epoch })));
 }
@@ -111,18 +133,27 @@ enum All {
 #[serde(rename_all = "camelCase")]
 struct Subscribed {
     epoch: String,
-    sessions: HashMap<String, Standing>,
+    sessions: HashMap<String, Missed>,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Standing {
-    /// The number of the last event so far.
-    seq: u64,
-    /// Events since the number asked for, oldest first.
-    events: Vec<Value>,
-    /// True if some are no longer kept: read the rest over HTTP.
-    incomplete: bool,
+/// Why nothing was subscribed to.
+#[derive(Debug)]
+struct Refused {
+    code: &'static str,
+    message: String,
+}
+
+impl Refused {
+    fn invalid(message: &str) -> Self {
+        Self { code: "invalid", message: message.to_owned() }
+    }
+}
+
+impl From<centralita::Error> for Refused {
+    fn from(error: centralita::Error) -> Self {
+        tracing::warn!(%error, "a Socket.IO client could not be told what it missed");
+        Self { code: error.kind().name(), message: error.to_string() }
+    }
 }
 
 async fn subscribe(
@@ -134,11 +165,13 @@ async fn subscribe(
 ) {
     let answer = match request {
         Ok(request) => join(&socket, request, &app, &caller).await,
-        Err(_) => Err("subscribe takes { sessions: [ids] or \"*\", since?: { id: number }, epoch?: text }"),
+        Err(_) => Err(Refused::invalid(
+            "subscribe takes { sessions: [ids] or \"*\", since?: { id: number }, epoch?: text }",
+        )),
     };
     let sent = match answer {
         Ok(subscribed) => ack.send(&subscribed),
-        Err(message) => ack.send(&json!({ "error": { "code": "invalid", "message": message } })),
+        Err(refused) => ack.send(&json!({ "error": { "code": refused.code, "message": refused.message } })),
     };
     if sent.is_err() {
         // Without the answer it would not know what it missed; it comes back and asks again.
@@ -151,22 +184,20 @@ async fn join(
     request: Subscribe,
     app: &App,
     caller: &Caller,
-) -> Result<Subscribed, &'static str> {
+) -> Result<Subscribed, Refused> {
     let ids = match (&request.sessions, caller.only_sessions()) {
         (Sessions::All(All::All), None) => None,
         (Sessions::All(All::All), Some(ids)) => Some(ids),
         (Sessions::Some(ids), _) => {
             if ids.len() > MAX_SESSIONS {
-                return Err("too many sessions; subscribe to \"*\"");
+                return Err(Refused::invalid("too many sessions; subscribe to \"*\""));
             }
             if !ids.iter().all(|id| caller.sees(id)) {
-                return Err("the token is not for one of these sessions");
+                return Err(Refused::invalid("the token is not for one of these sessions"));
             }
             Some(ids.clone())
         }
     };
-    // Held until the rooms are joined: nothing is emitted in between.
-    let kept = app.journal().lock().await;
     let mut asked: Vec<&str> = match &ids {
         Some(ids) => ids.iter().map(String::as_str).collect(),
         // Of all sessions, those with a number are answered; others begin now.
@@ -174,20 +205,23 @@ async fn join(
     };
     asked.sort_unstable();
     asked.dedup();
-    let sessions = asked
-        .into_iter()
-        .map(|id| {
-            let missed = kept.missed(Some(id), request.since.get(id).copied(), request.epoch.as_deref());
-            let standing =
-                Standing { seq: missed.last, events: missed.frames, incomplete: missed.is_incomplete };
-            (id.to_owned(), standing)
-        })
-        .collect();
-    match ids {
-        None => socket.join(EVERYTHING),
-        Some(ids) => socket.join(ids.iter().map(|id| room(id)).collect::<Vec<_>>()),
-    }
-    Ok(Subscribed { epoch: kept.epoch().to_owned(), sessions })
+    let asked: Vec<(&str, Option<u64>)> =
+        asked.into_iter().map(|id| (id, request.since.get(id).copied())).collect();
+    let told = socket.extensions.get::<Told>().unwrap_or_default();
+    let sessions =
+        app.replay()
+            .catch_up(&**app.store(), &asked, request.epoch.as_deref(), |missed| {
+                told.note(missed);
+                let is_through = |id: &str| missed.get(id).is_none_or(|missed| !missed.more);
+                match &ids {
+                    None if missed.values().any(|missed| missed.more) => {}
+                    None => socket.join(EVERYTHING),
+                    Some(ids) => socket
+                        .join(ids.iter().filter(|id| is_through(id)).map(|id| room(id)).collect::<Vec<_>>()),
+                }
+            })
+            .await?;
+    Ok(Subscribed { epoch: app.replay().epoch().await, sessions })
 }
 
 /// Which sessions no longer.
@@ -223,7 +257,7 @@ pub(super) fn emit(io: &SocketIo, frame: &Frame) {
             let sees = frame.session_id.as_deref().is_none_or(|id| caller.sees(id));
             sees && (!frame.is_secret || caller.may(Scope::Admin))
         });
-        if !allowed {
+        if !allowed || socket.extensions.get::<Told>().is_some_and(|told| told.knows(frame)) {
             continue;
         }
         if let Err(SendError::Socket(SocketError::InternalChannelFull)) = socket.emit(frame.name, &frame.body)
@@ -232,5 +266,14 @@ pub(super) fn emit(io: &SocketIo, frame: &Frame) {
             metrics::counter!("centralita_socket_io_too_slow").increment(1);
             drop(socket.disconnect());
         }
+    }
+}
+
+/// They come back, and ask for what they missed.
+pub(super) fn disconnect_all(io: &SocketIo) {
+    let Some(clients) = io.of("/") else { return };
+    for socket in clients.sockets() {
+        // It may be gone already.
+        drop(socket.disconnect());
     }
 }

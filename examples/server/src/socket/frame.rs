@@ -1,7 +1,8 @@
 //! One event as clients see it.
 
-use centralita::events::{Event, EventKind, LinkCode};
-use centralita::store::{Direction, MessageStatus, StoredMessage};
+use centralita::clock::Timestamp;
+use centralita::events::{EventKind, LinkCode};
+use centralita::store::{Direction, MessageStatus, StatusDetail, StoredMessage};
 use serde_json::{Value, json};
 
 use crate::alerts::AlertChange;
@@ -13,18 +14,22 @@ pub(crate) struct Frame {
     pub(super) name: &'static str,
     /// Whose it is; `None`: the whole server's.
     pub(super) session_id: Option<String>,
-    /// Only for `admin`, and never kept: codes.
+    /// Only for `admin`: codes.
     pub(super) is_secret: bool,
-    /// Whether a client that comes back is told.
+    /// Whether a client that comes back is told; then it has a number.
     pub(super) is_kept: bool,
-    /// What is emitted, but for the number.
+    /// Unique in its session and rising; `None` until it is numbered, and for what is not kept.
+    pub(super) seq: Option<u64>,
+    /// What is emitted.
     pub(super) body: Value,
 }
 
 impl Frame {
     /// The frame of an event of the library; `None` if it is for nobody.
-    pub(super) fn of_event(event: &Event) -> Option<Self> {
-        let (name, is_secret, is_kept) = match &event.kind {
+    pub(super) fn of_event(session_id: &str, at: Timestamp, kind: &EventKind) -> Option<Self> {
+        let (name, is_secret, is_kept) = match kind {
+            // It is the other instance's to tell, and that one's to keep.
+            EventKind::Status { detail: Some(StatusDetail::OwnedElsewhere), .. } => ("status", false, false),
             EventKind::Status { .. } => ("status", false, true),
             EventKind::Code(LinkCode::Qr { .. }) => ("qr", true, false),
             EventKind::Code(_) => ("link", true, false),
@@ -38,31 +43,38 @@ impl Frame {
             EventKind::Lagged { .. } => return None,
             _ => ("notice", false, true),
         };
-        let body = serde_json::to_value(event).unwrap_or_else(|_| json!({}));
-        Some(Self { name, session_id: Some(event.session_id.clone()), is_secret, is_kept, body })
+        let mut body = serde_json::to_value(kind).unwrap_or_else(|_| json!({}));
+        if let Value::Object(fields) = &mut body {
+            fields.insert("sessionId".to_owned(), session_id.into());
+            fields.insert("at".to_owned(), json!(at));
+            fields.insert("event".to_owned(), name.into());
+        }
+        Some(Self { name, session_id: Some(session_id.to_owned()), is_secret, is_kept, seq: None, body })
     }
 
-    /// The frame of an alert that fired or was resolved.
+    /// The frame of an alert that fired or was resolved. It is not numbered: `GET /api/alerts` tells what lasts.
     pub(crate) fn of_alert(change: &AlertChange) -> Self {
         Self {
             name: "alert",
             session_id: change.alert.session_id.clone(),
             is_secret: false,
-            is_kept: true,
+            is_kept: false,
+            seq: None,
             body: json!({
                 "sessionId": change.alert.session_id,
                 "at": change.at(),
+                "event": "alert",
                 "type": "alert",
                 "data": change,
             }),
         }
     }
 
-    /// What is emitted.
+    /// With its number.
     pub(super) fn numbered(mut self, seq: u64) -> Self {
-        if let Value::Object(body) = &mut self.body {
-            body.insert("seq".to_owned(), seq.into());
-            body.insert("event".to_owned(), self.name.into());
+        self.seq = Some(seq);
+        if let Value::Object(fields) = &mut self.body {
+            fields.insert("seq".to_owned(), seq.into());
         }
         self
     }

@@ -4,10 +4,20 @@
 //! `since: { ventas: 17 }` with the `epoch` it was told if it comes back. The acknowledgement holds what it missed;
 //! what comes after follows as events, each with its number. A client that is too slow is disconnected: it comes back
 //! and asks for the rest, and no session ever waits for it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `clients` | tokens, rooms, what is emitted to whom |
+//! | `frame` | an event as clients see it |
+//! | `replay` | the order of what is emitted and what was missed |
+//! | `log` | what was missed, from the durable log of events |
+//! | `journal` | the same from memory, if there is no log |
 
 mod clients;
 mod frame;
 mod journal;
+mod log;
+mod replay;
 
 use axum::Router;
 use centralita::Result;
@@ -16,7 +26,7 @@ use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{SocketIo, TransportType};
 
 pub(crate) use frame::Frame;
-pub(crate) use journal::Journal;
+pub(crate) use replay::Replay;
 
 use crate::app::App;
 use clients::{check_token, connected};
@@ -55,11 +65,12 @@ pub(crate) async fn publish(app: App, io: SocketIo, mut events: Subscription) {
         match events.next().await {
             Ok(Some(event)) => {
                 if matches!(event.kind, EventKind::Lagged { .. }) {
-                    tracing::warn!("events were lost between the sessions and Socket.IO; clients are told");
-                    app.journal().restart().await;
-                }
-                if let Some(frame) = Frame::of_event(&event) {
-                    app.journal().publish(&io, frame).await;
+                    tracing::warn!(
+                        "events were lost between the sessions and Socket.IO; clients must come back"
+                    );
+                    app.replay().lost(&io).await;
+                } else {
+                    app.replay().publish(&io, &event).await;
                 }
             }
             Ok(None) => return,
