@@ -20,6 +20,7 @@
 
 from ._native import QrCode, __version__, metrics_text
 from .cleanup import CleanupService
+from .consumers import Consumer, ConsumerInfo, DeadLetter, DeadLetters, LoggedEvent
 from .events import (
     CodeReady,
     Event,
@@ -63,7 +64,7 @@ from .exceptions import (
 )
 from .link import LinkKind, LinkStep, LinkStream
 from .manager import SessionManager
-from .options import CleanupOptions, ServiceOptions
+from .options import CleanupOptions, ConsumerOptions, DurableEventOptions, ServiceOptions
 from .records import (
     Chat,
     CleanupFailure,
@@ -76,6 +77,7 @@ from .records import (
     MessageKey,
     MessageStatus,
     Page,
+    QueuedMessage,
     RestoreProgress,
     RestoreReport,
     RoundReport,
@@ -117,11 +119,17 @@ __all__ = [
     "ClosedError",
     "CodeReady",
     "ConflictError",
+    "Consumer",
+    "ConsumerInfo",
+    "ConsumerOptions",
     "Content",
     "CorruptError",
     "CryptoError",
+    "DeadLetter",
+    "DeadLetters",
     "Deleted",
     "Direction",
+    "DurableEventOptions",
     "EnvKeys",
     "Event",
     "EventStream",
@@ -139,6 +147,7 @@ __all__ = [
     "LinkKind",
     "LinkStep",
     "LinkStream",
+    "LoggedEvent",
     "LoggedOutError",
     "MemoryReport",
     "MemoryStore",
@@ -159,6 +168,7 @@ __all__ = [
     "Presence",
     "ProtocolError",
     "QrCode",
+    "QueuedMessage",
     "RateLimitedError",
     "RestoreProgress",
     "RestoreReport",

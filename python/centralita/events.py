@@ -248,6 +248,11 @@ class OtherEvent(Event):
     data: Any
 
 
+def decode(data: dict[str, Any], service: Service) -> Event:
+    """An event from JSON that is parsed already."""
+    return _event(data, service)
+
+
 def decode_batch(text: str, service: Service) -> list[Event]:
     """The events of a batch of the native module."""
     return [_event(data, service) for data in json.loads(text)]

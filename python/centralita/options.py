@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 if TYPE_CHECKING:
     from .stores import Keys, Store
 
-__all__ = ["CleanupOptions", "Overflow", "Seconds", "ServiceOptions"]
+__all__ = [
+    "CleanupOptions",
+    "ConsumerOptions",
+    "DurableEventOptions",
+    "Overflow",
+    "Seconds",
+    "ServiceOptions",
+]
 
 Seconds = float | timedelta
 """A duration."""
@@ -56,12 +63,56 @@ class ServiceOptions(TypedDict, total=False):
     """The shortest pause after 429 or "replaced by another client". Default 2 min."""
     connect_concurrency: int
     """Sessions that connect at the same time. Default 32."""
+    durable_events: DurableEventOptions | bool
+    """Logs events for ``Service.consumer``; true takes the defaults. Default false."""
+    connects_per_s: int
+    """Connections begun a second in the whole process; 0 for no limit."""
+    outbox_max_entries: int
+    """Messages of a session that may wait in the outbox. Default 1,000."""
+    outbox_max_text_bytes: int
+    """The longest text that may wait. Default 65,536."""
+    per_session_metrics: bool
+    """Whether some figures are kept per session. Default false."""
     push_name: str
     """The name shown until the phone tells its own."""
     shutdown_timeout: Seconds
     """How long ``async with`` waits at its end for handlers and sessions. Default 10 s."""
     max_concurrent_handlers: int
     """Events whose handlers run or wait at the same time; beyond that no more are taken. Default 256."""
+
+
+class DurableEventOptions(TypedDict, total=False):
+    """What is logged and for how long: the option ``durable_events``."""
+
+    max_age: Seconds
+    """Events older than this are cut off. 7 days; 1 minute to 10 years."""
+    max_events_per_session: int
+    """So many events of a session are kept. 100,000."""
+    trim_interval: Seconds
+    """How often both bounds are enforced. 1 minute."""
+    log_presence: bool
+    """Whether typing and presence are logged, too. False."""
+
+
+class ConsumerOptions(TypedDict, total=False):
+    """Keyword arguments of ``Service.consumer``."""
+
+    start: Literal["oldest", "newest"]
+    """Where it starts the first time; later it goes on where it was. ``oldest``."""
+    stand_by: bool
+    """If another process runs the consumer: wait until that one ends, instead of ``ConflictError``. False."""
+    poll_interval: Seconds
+    """How long events of sessions that run in other processes may go unseen. 1 s."""
+    concurrency: int
+    """How many handlers work at the same time, each for another session. 64."""
+    handler_timeout: Seconds
+    """How long one call of the handler may take before it counts as failed. Unlimited."""
+    max_attempts: int
+    """How often the handler is called for one event before it becomes a dead letter. 10."""
+    min_pause: Seconds
+    """The longest pause before the second attempt; it doubles, and is random up to that. 1 s."""
+    max_pause: Seconds
+    """The longest pause of all. 5 minutes."""
 
 
 class CleanupOptions(TypedDict, total=False):
@@ -93,6 +144,12 @@ _DURATIONS = {
     "cleanup_interval",
     "health_check_interval",
     "disconnected_alert_after",
+    "max_age",
+    "trim_interval",
+    "poll_interval",
+    "handler_timeout",
+    "min_pause",
+    "max_pause",
 }
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "MessageKey",
     "MessageStatus",
     "Page",
+    "QueuedMessage",
     "RestoreProgress",
     "RestoreReport",
     "RoundReport",
@@ -267,6 +268,19 @@ class SentMessage:
     timestamp: datetime
     repeated: bool
     """Whether an earlier send with the same idempotency key had sent it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message that waits in the outbox."""
+
+    key: MessageKey
+    state: str
+    """``queued`` can be cancelled; ``sending`` was written and not acknowledged yet."""
+    attempts: int
+    queued_at: datetime
+    expires_at: datetime
+    """After this moment it is not sent any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from . import _decode, _logging, _native
 from ._bridge import call
 from .cleanup import CleanupService
+from .consumers import Consumer, ConsumerInfo, DeadLetters
 from .events import Event
 from .exceptions import ClosedError, InvalidError, InvalidStateError
 from .handlers import Handler, Handlers, Registration
 from .manager import SessionManager
-from .options import OVERFLOWS, CleanupOptions, ServiceOptions, seconds, settings
+from .options import (
+    OVERFLOWS,
+    CleanupOptions,
+    ConsumerOptions,
+    DurableEventOptions,
+    ServiceOptions,
+    seconds,
+    settings,
+)
 from .records import RestoreProgress, RestoreReport
 from .session import Session
 from .stores import (
@@ -68,15 +77,19 @@ class Service:
         max_concurrent = rest.pop("max_concurrent_handlers", 256)
         if not isinstance(max_concurrent, int) or max_concurrent < 1:
             raise InvalidError("max_concurrent_handlers must be a whole number, 1 or more")
+        durable = rest.pop("durable_events", False)
         self._key_provider: KeyProvider | None = None
         if isinstance(keys, KeyProvider) and not isinstance(keys, PlaintextDangerously):
             self._key_provider = keys
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "store": store_settings(store),
             "keys": keys_settings(keys),
             "instance_id": rest.pop("instance_id", None),
             "options": settings(rest, ServiceOptions, "Service"),
         }
+        if durable is not False and durable is not None:
+            given = {} if durable is True else dict(durable)
+            self._settings["options"]["durable_events"] = settings(given, DurableEventOptions, "durable_events")
         self._started: _native.Service | None = None
         self._ended = False
         self._pid = os.getpid()
@@ -244,6 +257,30 @@ class Service:
 
         told = None if progress is None else tell
         return _decode.decode(RestoreReport, await call(self.native.restore_all, told))
+
+    # Durable events
+
+    async def consumer(self, name: str, **options: Unpack[ConsumerOptions]) -> Consumer:
+        """Opens a consumer of durable events: it goes on where it was, in whichever process.
+
+        ``InvalidStateError`` if the option ``durable_events`` is off; ``InvalidError`` for a bad name or option;
+        ``ConflictError`` if it is open elsewhere.
+        """
+        given = json.dumps(settings(dict(options), ConsumerOptions, "consumer"))
+        return Consumer(self, name, await call(self.native.consumer, name, given))
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        """The consumers that were ever opened and not deleted, by name."""
+        found = json.loads(await call(self.native.consumers))
+        return [_decode.build(ConsumerInfo, one) for one in found]
+
+    async def delete_consumer(self, name: str) -> None:
+        """Forgets a consumer: its place in the log and its dead letters. ``ConflictError`` if it is open somewhere."""
+        await call(self.native.delete_consumer, name)
+
+    async def dead_letters(self, consumer: str) -> DeadLetters:
+        """The events that a consumer's handler failed on. ``NotFoundError`` if there is no such consumer."""
+        return DeadLetters(self, await call(self.native.dead_letters, consumer))
 
     # Events
 

@@ -14,6 +14,7 @@ from .records import (
     Chat,
     MessageKey,
     Page,
+    QueuedMessage,
     SentMessage,
     SessionRecord,
     Status,
@@ -109,8 +110,12 @@ class Session:
         *,
         idempotency_key: str | None = None,
         timeout: Seconds | None = None,
+        queue_for: Seconds | None = None,
     ) -> SentMessage:
         """Sends a text and waits until WhatsApp's server has it.
+
+        With ``queue_for`` a text that cannot be sent now waits in the outbox for so long: the answer's status is then
+        ``queued``, and an ``OutboxEnded`` event tells its end.
 
         ``to`` is a phone number in international form or the JID of a contact or group. A send with the same
         ``idempotency_key`` (1 to 256 bytes) in the same session is the same message, however often it is repeated.
@@ -120,7 +125,10 @@ class Session:
         ``RateLimitedError`` if WhatsApp refused. ``OperationTimeoutError`` if it said nothing in time: the message may
         or may not arrive, and sending it again with the same idempotency key makes sure.
         """
-        return await self._send({"kind": "text", "to": to, "text": text}, idempotency_key, timeout)
+        body: dict[str, Any] = {"kind": "text", "to": to, "text": text}
+        if queue_for is not None:
+            body["queue_for_s"] = seconds(queue_for)
+        return await self._send(body, idempotency_key, timeout)
 
     async def reply(
         self,
@@ -152,6 +160,14 @@ class Session:
         body["timeout_s"] = None if timeout is None else seconds(timeout)
         sent = await call(self._service.native.send, self._id, json.dumps(body))
         return _decode.decode(SentMessage, sent)
+
+    async def outbox(self, *, limit: int = 100, after: str | None = None) -> Page[QueuedMessage]:
+        """A page of what waits in the outbox, in the order in which it is sent. ``limit`` is 1 to 1,000."""
+        return page_of(QueuedMessage, await call((await self._native()).outbox, limit, after))
+
+    async def cancel_queued(self, message_id: str) -> None:
+        """Takes a message out of the outbox. ``InvalidStateError`` if it is being sent already."""
+        await call((await self._native()).cancel_queued, message_id)
 
     async def mark_read(self, *messages: AnyMessage) -> None:
         """Tells the author of received messages that they were read, and sets the chat's unread count to 0.

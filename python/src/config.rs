@@ -12,6 +12,7 @@ use centralita::vault::{KeyProvider, KeyRing};
 use centralita::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
+use crate::durable::LogSettings;
 use crate::errors;
 
 #[derive(Deserialize)]
@@ -61,6 +62,11 @@ struct Options {
     penalty_min_s: Option<f64>,
     connect_concurrency: Option<usize>,
     push_name: Option<String>,
+    durable_events: Option<LogSettings>,
+    connects_per_s: Option<u32>,
+    outbox_max_entries: Option<u32>,
+    outbox_max_text_bytes: Option<usize>,
+    per_session_metrics: Option<bool>,
 }
 
 impl Config {
@@ -155,6 +161,13 @@ impl Options {
         set(&mut options.stable_after, seconds("stable_after", self.stable_after_s)?);
         set(&mut options.penalty_min, seconds("penalty_min", self.penalty_min_s)?);
         set(&mut options.connect_concurrency, self.connect_concurrency);
+        set(&mut options.connects_per_s, self.connects_per_s);
+        set(&mut options.outbox.max_entries, self.outbox_max_entries);
+        set(&mut options.outbox.max_text_bytes, self.outbox_max_text_bytes);
+        set(&mut options.per_session_metrics, self.per_session_metrics);
+        if let Some(log) = self.durable_events {
+            options.durable_events = Some(log.options()?);
+        }
         if self.whatsapp_version.is_some() {
             options.whatsapp_version = self.whatsapp_version;
         }

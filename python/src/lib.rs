@@ -11,7 +11,7 @@
 //! | `config` | the service's settings as the package writes them |
 //! | `keys` | a key provider written in Python |
 //! | `errors` | `centralita::Error` to the exception tree |
-//! | `service`, `session`, `outgoing`, `link`, `events`, `manager`, `cleanup`, `qr` | what is bound |
+//! | `service`, `session`, `outgoing`, `link`, `events`, `durable`, `manager`, `cleanup`, `qr` | what is bound |
 //! | `stand_in` | the local WhatsApp of `centralita-testing`; not in the shipped wheel |
 //!
 //! Records cross as JSON with the fields of the seed; the package makes dataclasses of them.
@@ -21,6 +21,7 @@ mod callback;
 mod cleanup;
 mod config;
 mod delivery;
+mod durable;
 mod errors;
 mod events;
 mod keys;
@@ -47,6 +48,8 @@ mod _native {
     use crate::callback::Reply;
     #[pymodule_export]
     use crate::cleanup::Cleanup;
+    #[pymodule_export]
+    use crate::durable::{Consumer, Letters, Logged};
     #[pymodule_export]
     use crate::events::Subscription;
     #[pymodule_export]

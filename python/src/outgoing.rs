@@ -15,6 +15,7 @@ struct Request {
     body: Body,
     idempotency_key: Option<String>,
     timeout_s: Option<f64>,
+    queue_for_s: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +47,9 @@ pub(crate) fn parse(text: &str) -> Result<Outgoing> {
             return Err(Error::new(ErrorKind::Invalid, "timeout must be more than 0 seconds"));
         }
         outgoing = outgoing.timeout(duration("timeout", timeout_s)?);
+    }
+    if let Some(queue_for_s) = request.queue_for_s {
+        outgoing = outgoing.queue_for(duration("queue_for", queue_for_s)?);
     }
     Ok(outgoing)
 }

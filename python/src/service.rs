@@ -18,6 +18,7 @@ use crate::callback::Callback;
 use crate::cleanup::Cleanup;
 use crate::config::{Config, duration};
 use crate::delivery::Delivery;
+use crate::durable::{self, Consumer, Letters};
 use crate::events::{self, Subscription};
 use crate::keys::PythonKeyProvider;
 use crate::manager::Manager;
@@ -214,6 +215,47 @@ impl Service {
             .and_then(|options| open.service.subscribe(options))
             .map(|subscription| Subscription::new(handle, subscription))
             .map_err(|error| errors::raise(py, &error.during("subscribe")))
+    }
+
+    /// Opens a consumer of durable events, with options given as JSON.
+    fn consumer(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        name: String,
+        options: &str,
+    ) -> PyResult<Operation> {
+        let options = durable::consumer_options(options);
+        let handle = Runtime::current(py)?.handle.clone();
+        self.call(py, future, |open| async move {
+            let options = options.map_err(|error| error.during("consumer"))?;
+            Ok(Consumer::new(&handle, open.service.consumer(&name, options).await?))
+        })
+    }
+
+    fn consumers(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            let consumers = open.service.consumers().await?;
+            let consumers: Vec<_> = consumers
+                .iter()
+                .map(|one| json!({"name": one.name, "createdAt": one.created_at, "behind": one.behind}))
+                .collect();
+            session::to_json(&consumers)
+        })
+    }
+
+    fn delete_consumer(&self, py: Python<'_>, future: Py<PyAny>, name: String) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            open.service.delete_consumer(&name).await?;
+            Ok(Done)
+        })
+    }
+
+    fn dead_letters(&self, py: Python<'_>, future: Py<PyAny>, consumer: String) -> PyResult<Operation> {
+        let handle = Runtime::current(py)?.handle.clone();
+        self.call(py, future, |open| async move {
+            Ok(Letters::new(&handle, open.service.dead_letters(&consumer).await?))
+        })
     }
 
     /// Starts the automatic cleanup with options given as JSON.

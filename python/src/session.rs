@@ -128,6 +128,40 @@ impl Session {
         })
     }
 
+    /// A page of what waits in the outbox, in the order in which it is sent.
+    fn outbox(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        limit: u32,
+        after: Option<String>,
+    ) -> PyResult<Operation> {
+        self.call(py, future, move |session, _| async move {
+            let page = session.outbox(limit, after.as_deref()).await?;
+            let items: Vec<_> = page
+                .items
+                .iter()
+                .map(|queued| {
+                    json!({
+                        "key": queued.key,
+                        "state": queued.state,
+                        "attempts": queued.attempts,
+                        "queuedAt": queued.queued_at,
+                        "expiresAt": queued.expires_at,
+                    })
+                })
+                .collect();
+            page_to_json(&Page { items, next: page.next, malformed: page.malformed })
+        })
+    }
+
+    fn cancel_queued(&self, py: Python<'_>, future: Py<PyAny>, message_id: String) -> PyResult<Operation> {
+        self.call(py, future, |session, _| async move {
+            session.cancel_queued(&message_id).await?;
+            Ok(Done)
+        })
+    }
+
     /// A page of stored messages, newest first.
     fn messages(
         &self,
