@@ -34,6 +34,7 @@ from .events import (
     OutboxEnded,
     Presence,
     SessionPanicked,
+    SessionRestarted,
     StatusChanged,
     Typing,
     Undecryptable,
@@ -62,9 +63,19 @@ from .exceptions import (
     StoreError,
     UnavailableError,
 )
+from .health import BreakerState, Pacing, RestartReason, SessionVitals, Vital, VitalState
+from .keys import EnvKeys, KeyFile, KeyProvider, KeyRing, PlaintextDangerously
 from .link import LinkKind, LinkStep, LinkStream
 from .manager import SessionManager
-from .options import CleanupOptions, ConsumerOptions, DurableEventOptions, ServiceOptions
+from .options import (
+    CleanupOptions,
+    ConsumerOptions,
+    DurableEventOptions,
+    Rate,
+    RateLimits,
+    SendOptions,
+    ServiceOptions,
+)
 from .records import (
     Chat,
     CleanupFailure,
@@ -80,6 +91,8 @@ from .records import (
     QueuedMessage,
     RestoreProgress,
     RestoreReport,
+    RewrapFailure,
+    RewrapReport,
     RoundReport,
     SentMessage,
     SessionHealth,
@@ -93,22 +106,14 @@ from .records import (
 )
 from .service import Service
 from .session import Session
-from .stores import (
-    EnvKeys,
-    KeyFile,
-    KeyProvider,
-    KeyRing,
-    MemoryStore,
-    MongoStore,
-    PlaintextDangerously,
-    SqliteStore,
-)
+from .stores import MemoryStore, MongoStore, SqliteStore
 from .streams import EventStream
 
 __all__ = [
     "AccountError",
     "AlreadyExistsError",
     "BannedError",
+    "BreakerState",
     "CallbackError",
     "CentralitaError",
     "Chat",
@@ -162,6 +167,7 @@ __all__ = [
     "OperationTimeoutError",
     "OtherEvent",
     "OutboxEnded",
+    "Pacing",
     "Page",
     "PanicError",
     "PlaintextDangerously",
@@ -169,10 +175,16 @@ __all__ = [
     "ProtocolError",
     "QrCode",
     "QueuedMessage",
+    "Rate",
     "RateLimitedError",
+    "RateLimits",
+    "RestartReason",
     "RestoreProgress",
     "RestoreReport",
+    "RewrapFailure",
+    "RewrapReport",
     "RoundReport",
+    "SendOptions",
     "SentMessage",
     "Service",
     "ServiceOptions",
@@ -183,6 +195,8 @@ __all__ = [
     "SessionMemory",
     "SessionPanicked",
     "SessionRecord",
+    "SessionRestarted",
+    "SessionVitals",
     "SqliteStore",
     "Statistics",
     "Status",
@@ -193,6 +207,8 @@ __all__ = [
     "Typing",
     "UnavailableError",
     "Undecryptable",
+    "Vital",
+    "VitalState",
     "__version__",
     "metrics_text",
 ]

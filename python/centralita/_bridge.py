@@ -7,7 +7,7 @@ import atexit
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import _native
+from . import _native, _tasks  # noqa: F401 - its own `atexit` must run after the one below
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from . import _decode
+from . import _decode, _tasks
 from ._bridge import call
 from .events import Event, decode, decode_batch
 from .options import seconds
@@ -135,7 +135,7 @@ class Consumer:
                 reply.resolve(b"")
 
         def ask(question: tuple[_native.Logged, _native.Reply]) -> None:
-            task: asyncio.Task[None] = context.copy().run(asyncio.ensure_future, answer(*question))
+            task = _tasks.start(asyncio.get_running_loop(), answer(*question), context=context.copy())
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _decode, _logging, _native
 from ._bridge import call
+from ._signals import Signals
 from .cleanup import CleanupService
 from .consumers import Consumer, ConsumerInfo, DeadLetters
 from .events import Event
 from .exceptions import ClosedError, InvalidError, InvalidStateError
 from .handlers import Handler, Handlers, Registration
+from .health import Pacing
+from .keys import KeyProvider, PlaintextDangerously, ask, default_keys, keys_settings
 from .manager import SessionManager
 from .options import (
     OVERFLOWS,
@@ -25,20 +26,13 @@ from .options import (
     ConsumerOptions,
     DurableEventOptions,
     ServiceOptions,
+    rate_limits,
     seconds,
     settings,
 )
-from .records import RestoreProgress, RestoreReport
+from .records import RestoreProgress, RestoreReport, RewrapReport
 from .session import Session
-from .stores import (
-    KeyProvider,
-    PlaintextDangerously,
-    SqliteStore,
-    default_keys,
-    keys_settings,
-    store_of,
-    store_settings,
-)
+from .stores import SqliteStore, store_of, store_settings
 from .streams import EventStream
 
 if TYPE_CHECKING:
@@ -77,7 +71,7 @@ class Service:
         max_concurrent = rest.pop("max_concurrent_handlers", 256)
         if not isinstance(max_concurrent, int) or max_concurrent < 1:
             raise InvalidError("max_concurrent_handlers must be a whole number, 1 or more")
-        durable = rest.pop("durable_events", False)
+        durable, limits = rest.pop("durable_events", None), rest.pop("rate_limits", None)
         self._key_provider: KeyProvider | None = None
         if isinstance(keys, KeyProvider) and not isinstance(keys, PlaintextDangerously):
             self._key_provider = keys
@@ -87,9 +81,11 @@ class Service:
             "instance_id": rest.pop("instance_id", None),
             "options": settings(rest, ServiceOptions, "Service"),
         }
-        if durable is not False and durable is not None:
+        if durable is not None and durable is not False:
             given = {} if durable is True else dict(durable)
             self._settings["options"]["durable_events"] = settings(given, DurableEventOptions, "durable_events")
+        if limits is not None:
+            self._settings["options"]["rate_limits"] = rate_limits(limits)
         self._started: _native.Service | None = None
         self._ended = False
         self._pid = os.getpid()
@@ -121,9 +117,9 @@ class Service:
         if self._started is not None:
             raise InvalidStateError("the service is started already")
         _native.set_log_level(_logging.level())
-        ask = None if self._key_provider is None else _ask(self._key_provider)
+        answers = None if self._key_provider is None else ask(self._key_provider)
         self._pid = os.getpid()
-        self._started = await call(_native.Service.start, json.dumps(self._settings), ask)
+        self._started = await call(_native.Service.start, json.dumps(self._settings), answers)
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._handlers.start()
@@ -170,20 +166,12 @@ class Service:
         await self._shut_down(self._shutdown_timeout_s, 0.5 if exc is None else 0.0)
 
     async def run_until_stopped(self, *, handle_sigterm: bool = True) -> None:
-        """Waits until ``shutdown`` or, in the main thread, SIGTERM. Ctrl-C ends it as it ends all of asyncio."""
+        """Waits until ``shutdown`` or, in the main thread, SIGTERM. Ctrl-C ends it with ``KeyboardInterrupt``."""
         self.native  # noqa: B018 - raises if it is not started
-        loop = asyncio.get_running_loop()
-        stopped, wanted = self._stopped, False
-        if handle_sigterm:
-            # Elsewhere than in the main thread, and on Windows, there are no signals to handle.
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(signal.SIGTERM, stopped.set)
-                wanted = True
-        try:
-            await stopped.wait()
-        finally:
-            if wanted:
-                loop.remove_signal_handler(signal.SIGTERM)
+        with Signals(self._stopped, handle_sigterm=handle_sigterm) as signals:
+            await self._stopped.wait()
+        if signals.interrupted:
+            raise KeyboardInterrupt
 
     @property
     def instance_id(self) -> str:
@@ -243,20 +231,41 @@ class Service:
         """Stops a session and deletes all of it. If it is connected it is logged out first."""
         await self.handle(session_id).delete()
 
+    async def park_session(self, session_id: str) -> None:
+        """Closes a session's socket, but keeps it; see ``Session.park``."""
+        await self.handle(session_id).park()
+
     async def restore_all(
-        self, *, progress: Callable[[RestoreProgress], object] | None = None
+        self,
+        *,
+        wait: Seconds | None = None,
+        progress: Callable[[RestoreProgress], object] | None = None,
     ) -> RestoreReport:
         """Starts every stored session that is active and was linked, the most recently active first.
 
-        Returns once all are started; they connect a few at a time. ``progress`` is called on the running loop.
+        Returns once all are started; they connect a few at a time. With ``wait`` it returns once all are connected or
+        have ended, or after that time; the rest goes on by itself. ``progress`` is called on the running loop.
         """
 
-        def tell(step: tuple[int, int, str]) -> None:
+        def tell(step: tuple[int, int, int, int, str]) -> None:
             if progress is not None:
                 progress(RestoreProgress(*step))
 
+        patience_s = None if wait is None else seconds(wait)
         told = None if progress is None else tell
-        return _decode.decode(RestoreReport, await call(self.native.restore_all, told))
+        return _decode.decode(RestoreReport, await call(self.native.restore_all, patience_s, told))
+
+    @property
+    def pacing(self) -> Pacing:
+        """How connections are paced at this moment, and whether WhatsApp refuses all sessions."""
+        return _decode.decode(Pacing, self.native.pacing())
+
+    async def rewrap_keys(self) -> RewrapReport:
+        """Wraps the data key of every session that runs nowhere with the primary master key; see ``KeyRing.with_older``.
+
+        Idempotent: what is done is passed over.
+        """
+        return _decode.decode(RewrapReport, await call(self.native.rewrap_keys))
 
     # Durable events
 
@@ -366,23 +375,3 @@ def _sessions(session: str | Iterable[str] | None) -> frozenset[str] | None:
     if session is None:
         return None
     return frozenset((session,) if isinstance(session, str) else session)
-
-
-def _ask(provider: KeyProvider) -> Callable[[tuple[str, bytes, bytes, _native.Reply]], None]:
-    """What the native module calls, on the loop, with a question to a key provider."""
-    asked: set[asyncio.Task[None]] = set()
-
-    async def answer(method: str, context: bytes, data: bytes, reply: _native.Reply) -> None:
-        try:
-            reply.resolve(bytes(await getattr(provider, method)(context, data)))
-        except BaseException as error:
-            reply.reject(error)
-            if not isinstance(error, Exception):
-                raise
-
-    def ask(question: tuple[str, bytes, bytes, _native.Reply]) -> None:
-        task = asyncio.get_running_loop().create_task(answer(*question))
-        asked.add(task)
-        task.add_done_callback(asked.discard)
-
-    return ask

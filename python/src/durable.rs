@@ -1,7 +1,6 @@
 //! Durable events: consumers by name, and the events that their handlers failed on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use centralita::events::durable::{
     ConsumerOptions, DeadLetters, DurableConsumer, DurableEventOptions, LoggedEvent, StartFrom,
@@ -13,8 +12,8 @@ use serde::Deserialize;
 
 use crate::bridge::{Done, Operation, spawn};
 use crate::callback::{Callback, Failure};
-use crate::config::duration;
 use crate::errors;
+use crate::options::{duration, seconds, set};
 use crate::runtime::{ProcessBound, Runtime};
 use crate::session::{page_to_json, to_json};
 
@@ -31,15 +30,10 @@ pub(crate) struct LogSettings {
 impl LogSettings {
     pub(crate) fn options(self) -> Result<DurableEventOptions> {
         let mut options = DurableEventOptions::default();
-        if let Some(max_age_s) = self.max_age_s {
-            options.max_age = duration("durable_events.max_age", max_age_s)?;
-        }
-        if let Some(trim_interval_s) = self.trim_interval_s {
-            options.trim_interval = duration("durable_events.trim_interval", trim_interval_s)?;
-        }
-        options.max_events_per_session =
-            self.max_events_per_session.unwrap_or(options.max_events_per_session);
-        options.log_presence = self.log_presence.unwrap_or(options.log_presence);
+        set(&mut options.max_age, seconds("durable_events.max_age", self.max_age_s)?);
+        set(&mut options.max_events_per_session, self.max_events_per_session);
+        set(&mut options.trim_interval, seconds("durable_events.trim_interval", self.trim_interval_s)?);
+        set(&mut options.log_presence, self.log_presence);
         Ok(options)
     }
 }
@@ -67,17 +61,13 @@ pub(crate) fn consumer_options(text: &str) -> Result<ConsumerOptions> {
         Some("newest") => StartFrom::Newest,
         Some(_) => return Err(Error::new(ErrorKind::Invalid, "start must be \"oldest\" or \"newest\"")),
     };
-    let seconds = |name: &str, value: Option<f64>, default: Duration| {
-        value.map_or(Ok(default), |value| duration(name, value))
-    };
-    options.stand_by = settings.stand_by.unwrap_or(options.stand_by);
-    options.poll_interval = seconds("poll_interval", settings.poll_interval_s, options.poll_interval)?;
-    options.concurrency = settings.concurrency.unwrap_or(options.concurrency);
-    options.handler_timeout =
-        settings.handler_timeout_s.map(|value| duration("handler_timeout", value)).transpose()?;
-    options.retry.max_attempts = settings.max_attempts.unwrap_or(options.retry.max_attempts);
-    options.retry.min_pause = seconds("min_pause", settings.min_pause_s, options.retry.min_pause)?;
-    options.retry.max_pause = seconds("max_pause", settings.max_pause_s, options.retry.max_pause)?;
+    set(&mut options.stand_by, settings.stand_by);
+    set(&mut options.poll_interval, seconds("poll_interval", settings.poll_interval_s)?);
+    set(&mut options.concurrency, settings.concurrency);
+    options.handler_timeout = seconds("handler_timeout", settings.handler_timeout_s)?;
+    set(&mut options.retry.max_attempts, settings.max_attempts);
+    set(&mut options.retry.min_pause, seconds("min_pause", settings.min_pause_s)?);
+    set(&mut options.retry.max_pause, seconds("max_pause", settings.max_pause_s)?);
     Ok(options)
 }
 

@@ -8,7 +8,7 @@
 //! | `logs` | `tracing` to Python's `logging`, in batches, from a thread of its own |
 //! | `metrics` | what `metrics_text()` renders |
 //! | `callback` | questions that Rust asks Python |
-//! | `config` | the service's settings as the package writes them |
+//! | `config`, `options` | the service's settings as the package writes them |
 //! | `keys` | a key provider written in Python |
 //! | `errors` | `centralita::Error` to the exception tree |
 //! | `service`, `session`, `outgoing`, `link`, `events`, `durable`, `manager`, `cleanup`, `qr` | what is bound |
@@ -29,6 +29,7 @@ mod link;
 mod logs;
 mod manager;
 mod metrics;
+mod options;
 mod outgoing;
 mod qr;
 mod runtime;

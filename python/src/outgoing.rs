@@ -1,13 +1,14 @@
 //! A message to send, as the package writes it.
 
+use centralita::clock::Timestamp;
 use centralita::session::{Outgoing, SentMessage};
 use centralita::store::MessageKey;
 use centralita::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::config::duration;
 use crate::errors;
+use crate::options::duration;
 
 #[derive(Deserialize)]
 struct Request {
@@ -16,6 +17,7 @@ struct Request {
     idempotency_key: Option<String>,
     timeout_s: Option<f64>,
     queue_for_s: Option<f64>,
+    queue_until: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +52,9 @@ pub(crate) fn parse(text: &str) -> Result<Outgoing> {
     }
     if let Some(queue_for_s) = request.queue_for_s {
         outgoing = outgoing.queue_for(duration("queue_for", queue_for_s)?);
+    }
+    if let Some(expires_at) = request.queue_until {
+        outgoing = outgoing.queue_until(expires_at);
     }
     Ok(outgoing)
 }

@@ -9,9 +9,9 @@ use serde_json::json;
 use std::sync::Arc;
 
 use crate::bridge::{Done, Operation, spawn};
-use crate::config::duration;
 use crate::errors;
 use crate::link::Link;
+use crate::options::duration;
 use crate::runtime::{ProcessBound, Runtime};
 
 /// A handle on one session; it holds nothing open.
@@ -58,6 +58,14 @@ impl Session {
 
     fn is_connected(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.0.get(py)?.0.is_connected())
+    }
+
+    fn is_parked(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.get(py)?.0.is_parked())
+    }
+
+    fn health(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
+        self.call(py, future, |session, _| async move { to_json(&session.health().await?) })
     }
 
     fn reconnect_now(&self, py: Python<'_>) -> PyResult<()> {

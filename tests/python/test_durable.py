@@ -1,14 +1,14 @@
-"""Durable events and the outbox, on each store."""
+"""Durable events, on each store."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from conftest import PATIENCE, World, eventually, first, run
+from conftest import PATIENCE, World, eventually, run
 
 import centralita
-from centralita import LoggedEvent, Message, MessageStatus, OutboxEnded
+from centralita import LoggedEvent, Message
 
 
 def text_of(logged: LoggedEvent) -> str | None:
@@ -73,6 +73,8 @@ def test_a_handler_is_called_again_and_then_its_event_is_put_aside(sqlite_world:
             letters = await wa.dead_letters("crm")
             (letter,) = (await letters.list()).items
             assert letter.attempts == 2 and "ValueError: cannot" in letter.error
+            with pytest.raises(centralita.NotFoundError):
+                await letters.replay("ventas", 10_000)
             mended = True
             await letters.replay("ventas", letter.event.seq)
             await eventually("the replay", lambda: len(seen) == 4)
@@ -93,21 +95,64 @@ def test_without_the_option_there_are_no_consumers(sqlite_world: World) -> None:
     run(main())
 
 
-def test_a_text_waits_in_the_outbox_until_the_session_is_up(sqlite_world: World) -> None:
+def test_rejected_events_are_listed_and_discarded(world: World) -> None:
+    async def main() -> None:
+        async with world.service(durable_events=True) as wa, await wa.consumer("crm", start="newest") as consumer:
+            await world.link(wa, "ventas")
+            world.contact.send_text(world.phone, "uno")
+            world.contact.send_text(world.phone, "dos")
+            rejected = 0
+            while rejected < 2:
+                for logged in await consumer.next_batch(timeout=PATIENCE):
+                    if text_of(logged) is not None:
+                        await consumer.reject(logged, "not today")
+                        rejected += 1
+            letters = await wa.dead_letters("crm")
+            page = await letters.list(limit=1)
+            assert page.items[0].error == "not today" and page.next is not None and not page.items[0].replay
+            (other,) = (await letters.list(limit=1, after=page.next)).items
+            assert isinstance(other.event, Message) and other.event.text == "dos"
+            await letters.discard("ventas", other.event.seq)
+            assert await letters.replay_all() == 1
+            again = await consumer.next_batch(timeout=PATIENCE)
+            assert [(text_of(logged), logged.replayed) for logged in again if logged.replayed] == [("uno", True)]
+            with pytest.raises(centralita.ConflictError):
+                await wa.consumer("crm")
+
+    run(main())
+
+
+def test_a_run_that_is_cancelled_acknowledges_nothing_more(sqlite_world: World) -> None:
     world = sqlite_world
 
     async def main() -> None:
-        async with world.service() as wa:
-            ends = wa.events(OutboxEnded)
-            session, _ = await world.link(wa, "ventas")
-            await session.stop()
-            session = await wa.start_session("ventas")
-            queued = await session.send(world.contact.phone_number, "later", queue_for=60)
-            assert queued.status in (MessageStatus.QUEUED, MessageStatus.SENT, MessageStatus.DELIVERED)
-            await world.contact.wait_for_message("later", timeout=PATIENCE)
-            if queued.status is MessageStatus.QUEUED:
-                end = await first(ends, "the end")
-                assert (end.message_id, end.outcome) == (queued.key.message_id, "sent")
-            assert (await session.outbox()).items == ()
+        async with world.service(durable_events=True) as wa:
+            await world.link(wa, "ventas")
+            begun = asyncio.Event()
+            cut_off: list[str | None] = []
+
+            async def hang(logged: LoggedEvent) -> None:
+                if text_of(logged) is None:
+                    return
+                begun.set()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cut_off.append(text_of(logged))
+                    raise
+
+            async with await wa.consumer("crm") as consumer:
+                running = asyncio.create_task(consumer.run(hang))
+                world.contact.send_text(world.phone, "uno")
+                await begun.wait()
+                with pytest.raises(centralita.InvalidStateError):
+                    await consumer.next_batch()
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+                await eventually("the handler's end", lambda: cut_off == ["uno"])
+            async with await wa.consumer("crm") as consumer:
+                texts = [text_of(logged) for logged in await consumer.next_batch(timeout=PATIENCE)]
+                assert "uno" in texts
 
     run(main())

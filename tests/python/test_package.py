@@ -16,9 +16,9 @@ import centralita_testing
 from centralita import _native
 
 MODULES = sorted(
-    f"centralita.{module.name}"
-    for module in pkgutil.iter_modules(centralita.__path__)
-    if module.name not in {"__main__", "_native"}
+    module.name
+    for module in pkgutil.walk_packages(centralita.__path__, "centralita.")
+    if module.name not in {"centralita.__main__", "centralita._native"}
 )
 
 
