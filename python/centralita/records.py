@@ -477,7 +477,7 @@ class RewrapReport:
     already_current: int
     """Sessions that were under the primary key already, or have no key yet."""
     held_elsewhere: tuple[str, ...]
-    """Sessions that run somewhere, here included. They do it themselves when they are started the next time."""
+    """Sessions that run somewhere and are under an older key. They do it themselves when they are started anew."""
     failed: tuple[RewrapFailure, ...]
 
     @property

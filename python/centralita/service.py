@@ -261,7 +261,7 @@ class Service:
         return _decode.decode(Pacing, self.native.pacing())
 
     async def rewrap_keys(self) -> RewrapReport:
-        """Wraps the data key of every session that runs nowhere with the primary master key; see ``KeyRing.with_older``.
+        """Wraps the data key of every session with the primary master key; see ``KeyRing.with_older``.
 
         Idempotent: what is done is passed over.
         """

@@ -8,7 +8,7 @@ import pytest
 from conftest import PATIENCE, World, first, run
 
 import centralita
-from centralita import MessageStatus, OutboxEnded
+from centralita import MessageStatus, OutboxEnded, Status, StatusChanged
 
 
 def test_what_waits_is_listed_cancelled_and_sent_in_order(world: World) -> None:
@@ -37,7 +37,6 @@ def test_what_waits_is_listed_cancelled_and_sent_in_order(world: World) -> None:
             await session.cancel_queued(two.key.message_id)
             with pytest.raises(centralita.NotFoundError):
                 await session.cancel_queued(two.key.message_id)
-            assert (await first(ends, "the cancellation")).outcome == "cancelled"
             await wa.start_session("ventas")
             for key in (one.key, three.key):
                 end = await first(ends, "a sent one")
@@ -51,18 +50,23 @@ def test_what_waits_is_listed_cancelled_and_sent_in_order(world: World) -> None:
     run(main())
 
 
-def test_what_waits_too_long_expires(sqlite_world: World) -> None:
+def test_what_waits_while_the_session_is_down_expires_or_is_cancelled(sqlite_world: World) -> None:
     world = sqlite_world
 
     async def main() -> None:
         async with world.service() as wa:
-            ends = wa.events(OutboxEnded)
             session, _ = await world.link(wa, "ventas")
+            ends, statuses = wa.events(OutboxEnded), wa.events(StatusChanged)
             world.stand_in.fault("refuse-logins", on=True)
             world.stand_in.fault("drop")
-            queued = await session.send(world.contact.phone_number, "too late", queue_for=0.5)
+            await first(statuses, "the loss", lambda event: event.status is not Status.CONNECTED)
+            late = await session.send(world.contact.phone_number, "too late", queue_for=0.5)
             end = await first(ends, "the end")
-            assert (end.message_id, end.outcome) == (queued.key.message_id, "expired")
+            assert (end.message_id, end.outcome) == (late.key.message_id, "expired")
+            regretted = await session.send(world.contact.phone_number, "never", queue_for=60)
+            await session.cancel_queued(regretted.key.message_id)
+            end = await first(ends, "the cancellation")
+            assert (end.key, end.outcome) == (regretted.key, "cancelled")
             world.stand_in.fault("refuse-logins", on=False)
             await session.wait_connected(timeout=PATIENCE)
             assert world.contact.received == []

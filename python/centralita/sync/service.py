@@ -164,7 +164,7 @@ class Service:
         return self._service.pacing
 
     def rewrap_keys(self) -> RewrapReport:
-        """Wraps the data key of every session that runs nowhere with the primary master key."""
+        """Wraps the data key of every session with the primary master key."""
         return self._running().run(self._service.rewrap_keys())
 
     def consumer(self, name: str, **options: Unpack[ConsumerOptions]) -> Consumer:
