@@ -7,7 +7,6 @@ warning on stderr. Here none of them is news to the user: whoever ends a loop en
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import contextvars
 import inspect
@@ -65,7 +64,7 @@ def report(task: asyncio.Task[Any]) -> None:
         logger.critical("handlers get no more events; report this", exc_info=error)
 
 
-def _forget() -> None:
+def forget() -> None:
     """At the interpreter's end: what was left on loops that nobody runs any more is put away without a word."""
     for task in tuple(_known):
         if task.done():
@@ -75,5 +74,3 @@ def _forget() -> None:
             if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
                 work.close()
 
-
-atexit.register(_forget)

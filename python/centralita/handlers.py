@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from . import _native, _tasks
+from . import _bridge, _native, _tasks
 from ._logging import logger
 from .events import Event, HandlerFailed, Lagged
+from .exceptions import ClosedError
 
 if TYPE_CHECKING:
     from .service import Service
@@ -218,6 +219,9 @@ class Handlers:
             self._failed(call.registration, event, error)
 
     def _failed(self, registration: Registration, event: Event, error: BaseException) -> None:
+        if isinstance(error, ClosedError) and (self._service.has_ended or _bridge.exiting):
+            logger.debug("handler %s was cut off by the end of the service", registration.name)
+            return
         _native.count_handler_error()
         logger.error(
             "handler %s failed with an event of session %r", registration.name, event.session_id, exc_info=error

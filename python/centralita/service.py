@@ -106,6 +106,11 @@ class Service:
             raise InvalidStateError("the service is not started; use it as `async with Service() as wa`")
         return self._started
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was shut down, or is being so."""
+        return self._ended
+
     async def start(self) -> Self:
         """Opens the store and starts. Called by ``async with``.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .. import service as _aio
 from .. import session as _aio_session
+from .._logging import logger
 from ..consumers import ConsumerInfo
 from ..events import Event
-from ..exceptions import ClosedError
+from ..exceptions import CentralitaError, ClosedError
 from ..handlers import Handler
 from ..health import Pacing
 from ..options import CleanupOptions, ConsumerOptions, ServiceOptions
@@ -32,6 +34,29 @@ __all__ = ["Service"]
 
 E = TypeVar("E", bound=Event)
 H = TypeVar("H", bound=Handler)
+
+DRAIN_S = 2.0
+"""How long services that nobody shut down may take when the interpreter exits."""
+
+_running: dict[Loop, _aio.Service] = {}
+
+
+def _end() -> None:
+    """Shuts down what was left running: its loop would go on handling events while the interpreter goes away."""
+    while _running:
+        loop, service = _running.popitem()
+        if loop.is_of_another_process:
+            continue
+        try:
+            loop.run(service.shutdown(timeout=DRAIN_S))
+        except CentralitaError as error:
+            logger.warning("a service that was left running did not end in time: %s", error)
+        finally:
+            loop.close()
+
+
+# After the package's own, which therefore runs later.
+atexit.register(_end)
 
 
 class Service:
@@ -69,6 +94,7 @@ class Service:
                 loop.close()
             raise
         self._loop = loop
+        _running[loop] = self._service
         return self
 
     def shutdown(self, *, timeout: Seconds | None = None) -> None:
@@ -76,6 +102,7 @@ class Service:
         loop, self._loop = self._loop, None
         if loop is None:
             return
+        _running.pop(loop, None)
         try:
             loop.run(self._service.shutdown(timeout=timeout))
         finally:
@@ -92,6 +119,11 @@ class Service:
     ) -> None:
         if self._loop is None or not self._loop.is_of_another_process:
             self.shutdown()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was shut down, or is being so."""
+        return self._service.has_ended
 
     @property
     def instance_id(self) -> str:
