@@ -186,8 +186,8 @@ impl Service {
     /// How connections are paced at this moment, as JSON.
     fn pacing(&self, py: Python<'_>) -> PyResult<String> {
         let pacing = self.0.get(py)?.service.pacing();
-        let mut fields = serde_json::to_value(pacing)
-            .map_err(|error| errors::raise(py, &errors::internal(error)))?;
+        let mut fields =
+            serde_json::to_value(pacing).map_err(|error| errors::raise(py, &errors::internal(error)))?;
         fields["pausedUntil"] = json!(pacing.breaker.until());
         Ok(fields.to_string())
     }
@@ -218,7 +218,8 @@ impl Service {
             let report = match patience_s {
                 None => open.service.restore_all(tell).await,
                 Some(patience_s) => {
-                    let patience = duration("wait", patience_s).map_err(|error| error.during("restore_all"))?;
+                    let patience =
+                        duration("wait", patience_s).map_err(|error| error.during("restore_all"))?;
                     open.service.restore_all_and_wait(patience, tell).await
                 }
             };
