@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _decode, _tasks
 from ._bridge import call
 from .events import Event, decode, decode_batch
+from .exceptions import OperationTimeoutError
 from .options import seconds
 from .records import Page
 
@@ -74,10 +75,13 @@ class Consumer:
     acknowledged comes again once the consumer was closed and opened, here or in another process.
     """
 
-    def __init__(self, service: Service, name: str, native: _native.Consumer) -> None:
+    def __init__(
+        self, service: Service, name: str, native: _native.Consumer, handler_timeout_s: float | None
+    ) -> None:
         self._service = service
         self._name = name
         self._native = native
+        self._handler_timeout_s = handler_timeout_s
 
     @property
     def name(self) -> str:
@@ -126,7 +130,7 @@ class Consumer:
             try:
                 done = handler(self._logged(native))
                 if inspect.isawaitable(done):
-                    await done
+                    await _within(done, self._handler_timeout_s)
             except BaseException as error:
                 reply.reject(error)
                 if not isinstance(error, Exception):
@@ -164,6 +168,20 @@ class Consumer:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+async def _within(handling: Awaitable[object], patience_s: float | None) -> None:
+    """Awaits a handler, and cancels it after that time."""
+    if patience_s is None:
+        await handling
+        return
+    task = _tasks.start(asyncio.get_running_loop(), _tasks.as_coroutine(handling))
+    try:
+        await asyncio.wait_for(task, patience_s)
+    except asyncio.TimeoutError:
+        if not task.cancelled():
+            raise
+        raise OperationTimeoutError(f"the handler took longer than {patience_s:g} s and was cancelled") from None
 
 
 class DeadLetters:

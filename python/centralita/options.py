@@ -141,14 +141,14 @@ class RateLimits(TypedDict, total=False):
 class SendOptions(TypedDict, total=False):
     """Keyword arguments of ``Session.send``, ``reply``, ``react``, ``edit`` and ``revoke``."""
 
-    idempotency_key: str
+    idempotency_key: str | None
     """1 to 256 bytes. A send with the same key in the same session is the same message, however often and from
     whichever process it is repeated."""
-    timeout: Seconds
+    timeout: Seconds | None
     """How long to wait for WhatsApp's acknowledgement. Default: the service's ``send_timeout``."""
-    queue_for: Seconds
+    queue_for: Seconds | None
     """If it cannot be sent now it waits in the outbox for so long, at most 30 days. Default: it is not sent at all."""
-    queue_until: datetime
+    queue_until: datetime | None
     """The same, until a moment, which must have a time zone."""
 
 
@@ -177,7 +177,7 @@ class ConsumerOptions(TypedDict, total=False):
     concurrency: int
     """How many handlers work at the same time, each for another session. 64."""
     handler_timeout: Seconds
-    """How long one call of the handler may take before it counts as failed. Unlimited."""
+    """How long one call of the handler may take; then it is cancelled and counts as failed. Unlimited."""
     max_attempts: int
     """How often the handler is called for one event before it becomes a dead letter. 10."""
     min_pause: Seconds
@@ -254,5 +254,5 @@ def rate_limits(limits: RateLimits) -> dict[str, Any]:
 
 def _is(hint: Any, name: str) -> bool:
     # Annotations are text here: some of what they name is imported for type checkers alone.
-    text: object = getattr(hint, "__forward_arg__", hint)
-    return text == name
+    text: str = getattr(hint, "__forward_arg__", hint)
+    return text.removesuffix(" | None") == name

@@ -280,8 +280,13 @@ class Service:
         ``InvalidStateError`` if the option ``durable_events`` is off; ``InvalidError`` for a bad name or option;
         ``ConflictError`` if it is open elsewhere.
         """
-        given = json.dumps(settings(dict(options), ConsumerOptions, "consumer"))
-        return Consumer(self, name, await call(self.native.consumer, name, given))
+        given = settings(dict(options), ConsumerOptions, "consumer")
+        # Kept here, where a handler that takes too long can be cancelled.
+        handler_timeout_s: float | None = given.pop("handler_timeout_s", None)
+        if handler_timeout_s is not None and not handler_timeout_s > 0:
+            raise InvalidError("handler_timeout must be more than 0 seconds")
+        native = await call(self.native.consumer, name, json.dumps(given))
+        return Consumer(self, name, native, handler_timeout_s)
 
     async def consumers(self) -> list[ConsumerInfo]:
         """The consumers that were ever opened and not deleted, by name."""

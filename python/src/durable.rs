@@ -38,7 +38,7 @@ impl LogSettings {
     }
 }
 
-/// How a consumer reads, as the package writes it.
+/// How a consumer reads, as the package writes it. How long a handler may take is kept there.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ConsumerSettings {
@@ -46,7 +46,6 @@ struct ConsumerSettings {
     stand_by: Option<bool>,
     poll_interval_s: Option<f64>,
     concurrency: Option<usize>,
-    handler_timeout_s: Option<f64>,
     max_attempts: Option<u32>,
     min_pause_s: Option<f64>,
     max_pause_s: Option<f64>,
@@ -64,7 +63,6 @@ pub(crate) fn consumer_options(text: &str) -> Result<ConsumerOptions> {
     set(&mut options.stand_by, settings.stand_by);
     set(&mut options.poll_interval, seconds("poll_interval", settings.poll_interval_s)?);
     set(&mut options.concurrency, settings.concurrency);
-    options.handler_timeout = seconds("handler_timeout", settings.handler_timeout_s)?;
     set(&mut options.retry.max_attempts, settings.max_attempts);
     set(&mut options.retry.min_pause, seconds("min_pause", settings.min_pause_s)?);
     set(&mut options.retry.max_pause, seconds("max_pause", settings.max_pause_s)?);

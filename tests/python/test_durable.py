@@ -156,3 +156,36 @@ def test_a_run_that_is_cancelled_acknowledges_nothing_more(sqlite_world: World) 
                 assert "uno" in texts
 
     run(main())
+
+
+def test_a_handler_that_takes_too_long_is_cancelled(sqlite_world: World) -> None:
+    world = sqlite_world
+
+    async def main() -> None:
+        async with world.service(durable_events=True) as wa:
+            with pytest.raises(centralita.InvalidError):
+                await wa.consumer("crm", handler_timeout=0)
+            async with await wa.consumer("crm", handler_timeout=0.2, max_attempts=1, start="newest") as consumer:
+                ended: list[str] = []
+
+                async def hang(logged: LoggedEvent) -> None:
+                    if text_of(logged) == "hang":
+                        try:
+                            await asyncio.Event().wait()
+                        except asyncio.CancelledError:
+                            ended.append("cancelled")
+                            raise
+
+                running = asyncio.create_task(consumer.run(hang))
+                await world.link(wa, "ventas")
+                world.contact.send_text(world.phone, "hang")
+                letters = await wa.dead_letters("crm")
+                deadline = asyncio.get_running_loop().time() + PATIENCE
+                while not (found := (await letters.list()).items):
+                    assert asyncio.get_running_loop().time() < deadline
+                    await asyncio.sleep(0.02)
+                assert ended == ["cancelled"] and "took longer than 0.2 s" in found[0].error
+                consumer.stop()
+                await running
+
+    run(main())

@@ -30,12 +30,12 @@ def load_check() -> Any:
     return module
 
 
-def wheel(folder: Path, name: str = NAME, leave_out: str = "", **more: bytes) -> Path:
+def wheel(folder: Path, more: dict[str, bytes] | None = None, name: str = NAME, leave_out: str = "") -> Path:
     """A wheel with what belongs there, and some more."""
     files = {str(path.relative_to(PYTHON)): b"" for path in (PYTHON / "centralita").rglob("*.py*")}
     files |= {"centralita/py.typed": b"", "centralita/_native.abi3.so": b"\x7fELF the library"}
-    files |= {f"centralita-0.1.0.dist-info/licenses/LICENSE-{name}": b"" for name in ("APACHE", "MIT")}
-    files |= more
+    files |= {f"centralita-0.1.0.dist-info/licenses/LICENSE-{kind}": b"" for kind in ("APACHE", "MIT")}
+    files |= more or {}
     with zipfile.ZipFile(folder / name, "w") as archive:
         for path, content in files.items():
             if not leave_out or leave_out not in path:
@@ -55,7 +55,7 @@ def test_a_good_wheel_passes(tmp_path: Path) -> None:
         ({"leave_out": "sync/service.py"}, "lacks centralita/sync/service.py"),
         ({"leave_out": "_native.abi3.so"}, "native modules"),
         ({"leave_out": "LICENSE-MIT"}, "lacks LICENSE-MIT"),
-        ({"centralita_testing/plugin.py": b""}, "testing package"),
+        ({"more": {"centralita_testing/plugin.py": b""}}, "testing package"),
     ],
 )
 def test_each_fault_is_found(made: dict[str, Any], fault: str, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_each_fault_is_found(made: dict[str, Any], fault: str, tmp_path: Path) -
 
 def test_the_code_path_of_the_stand_in_is_found_where_it_is(tmp_path: Path) -> None:
     library = Path(centralita_testing._native.__file__).read_bytes()
-    (found,) = load_check().faults(wheel(tmp_path, **{"centralita/_native.abi3.so": library}))
+    (found,) = load_check().faults(wheel(tmp_path, {"centralita/_native.abi3.so": library}))
     assert "holds the code path of the stand-in" in found
 
 
