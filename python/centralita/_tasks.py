@@ -59,9 +59,9 @@ def failure(task: asyncio.Task[Any]) -> BaseException | None:
 
 
 def report(task: asyncio.Task[Any]) -> None:
-    """Says so if a task that must not fail did; a callback of it."""
+    """Says so if a task of the package did fail, which must not be; a callback of it."""
     if (error := failure(task)) is not None:
-        logger.critical("handlers get no more events; report this", exc_info=error)
+        logger.critical("the package itself failed while it handled events; report this", exc_info=error)
 
 
 def forget() -> None:
