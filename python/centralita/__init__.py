@@ -20,6 +20,7 @@
 
 from ._native import QrCode, __version__, metrics_text
 from .cleanup import CleanupService
+from .consumers import Consumer, ConsumerInfo, DeadLetter, DeadLetters, LoggedEvent
 from .events import (
     CodeReady,
     Event,
@@ -33,6 +34,7 @@ from .events import (
     OutboxEnded,
     Presence,
     SessionPanicked,
+    SessionRestarted,
     StatusChanged,
     Typing,
     Undecryptable,
@@ -61,9 +63,19 @@ from .exceptions import (
     StoreError,
     UnavailableError,
 )
+from .health import BreakerState, Pacing, RestartReason, SessionVitals, Vital, VitalState
+from .keys import EnvKeys, KeyFile, KeyProvider, KeyRing, PlaintextDangerously
 from .link import LinkKind, LinkStep, LinkStream
 from .manager import SessionManager
-from .options import CleanupOptions, ServiceOptions
+from .options import (
+    CleanupOptions,
+    ConsumerOptions,
+    DurableEventOptions,
+    Rate,
+    RateLimits,
+    SendOptions,
+    ServiceOptions,
+)
 from .records import (
     Chat,
     CleanupFailure,
@@ -76,8 +88,11 @@ from .records import (
     MessageKey,
     MessageStatus,
     Page,
+    QueuedMessage,
     RestoreProgress,
     RestoreReport,
+    RewrapFailure,
+    RewrapReport,
     RoundReport,
     SentMessage,
     SessionHealth,
@@ -91,22 +106,14 @@ from .records import (
 )
 from .service import Service
 from .session import Session
-from .stores import (
-    EnvKeys,
-    KeyFile,
-    KeyProvider,
-    KeyRing,
-    MemoryStore,
-    MongoStore,
-    PlaintextDangerously,
-    SqliteStore,
-)
+from .stores import MemoryStore, MongoStore, SqliteStore
 from .streams import EventStream
 
 __all__ = [
     "AccountError",
     "AlreadyExistsError",
     "BannedError",
+    "BreakerState",
     "CallbackError",
     "CentralitaError",
     "Chat",
@@ -117,11 +124,17 @@ __all__ = [
     "ClosedError",
     "CodeReady",
     "ConflictError",
+    "Consumer",
+    "ConsumerInfo",
+    "ConsumerOptions",
     "Content",
     "CorruptError",
     "CryptoError",
+    "DeadLetter",
+    "DeadLetters",
     "Deleted",
     "Direction",
+    "DurableEventOptions",
     "EnvKeys",
     "Event",
     "EventStream",
@@ -139,6 +152,7 @@ __all__ = [
     "LinkKind",
     "LinkStep",
     "LinkStream",
+    "LoggedEvent",
     "LoggedOutError",
     "MemoryReport",
     "MemoryStore",
@@ -153,16 +167,24 @@ __all__ = [
     "OperationTimeoutError",
     "OtherEvent",
     "OutboxEnded",
+    "Pacing",
     "Page",
     "PanicError",
     "PlaintextDangerously",
     "Presence",
     "ProtocolError",
     "QrCode",
+    "QueuedMessage",
+    "Rate",
     "RateLimitedError",
+    "RateLimits",
+    "RestartReason",
     "RestoreProgress",
     "RestoreReport",
+    "RewrapFailure",
+    "RewrapReport",
     "RoundReport",
+    "SendOptions",
     "SentMessage",
     "Service",
     "ServiceOptions",
@@ -173,6 +195,8 @@ __all__ = [
     "SessionMemory",
     "SessionPanicked",
     "SessionRecord",
+    "SessionRestarted",
+    "SessionVitals",
     "SqliteStore",
     "Statistics",
     "Status",
@@ -183,6 +207,8 @@ __all__ = [
     "Typing",
     "UnavailableError",
     "Undecryptable",
+    "Vital",
+    "VitalState",
     "__version__",
     "metrics_text",
 ]

@@ -7,13 +7,25 @@ import atexit
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import _native
+from . import _native, _tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Before anything can be started: the interpreter must outlive what enters it.
-atexit.register(_native.close)
+exiting = False
+"""Whether the interpreter is on its way out: every call is refused from then on."""
+
+
+def _end() -> None:
+    global exiting
+    exiting = True
+    # The interpreter must outlive what enters it.
+    _native.close()
+    _tasks.forget()
+
+
+# Before anything can be started.
+atexit.register(_end)
 
 Start = Callable[Concatenate["asyncio.Future[Any]", P], _native.Operation]
 

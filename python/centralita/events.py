@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import _decode
 from ._logging import logger
 from ._native import QrCode
+from .health import RestartReason
 from .records import (
     Content,
     Direction,
@@ -22,7 +23,9 @@ from .records import (
 )
 
 if TYPE_CHECKING:
-    from .options import Seconds
+    from typing_extensions import Unpack
+
+    from .options import SendOptions
     from .service import Service
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "OutboxEnded",
     "Presence",
     "SessionPanicked",
+    "SessionRestarted",
     "StatusChanged",
     "Typing",
     "Undecryptable",
@@ -49,7 +53,8 @@ class Event:
     """The base of all events."""
 
     seq: int
-    """Rises by one with each event of the session in this process, from 1."""
+    """Rises by one with each event of the session in this process, from 1. With ``durable_events``, with each logged
+    event for ever; one that is not logged has the number of the one before it."""
     session_id: str
     at: datetime
     """When it was published, in UTC."""
@@ -139,16 +144,13 @@ class _MessageEvent(Event):
         """How far it came."""
         return self.stored.status
 
-    async def reply(
-        self, text: str, *, idempotency_key: str | None = None, timeout: Seconds | None = None
-    ) -> SentMessage:
-        """Answers it in its chat, quoting it. See ``Session.send`` for the errors."""
-        session = self._service.handle(self.session_id)
-        return await session.reply(self.key, text, idempotency_key=idempotency_key, timeout=timeout)
+    async def reply(self, text: str, **options: Unpack[SendOptions]) -> SentMessage:
+        """Answers it in its chat, quoting it. See ``Session.send`` for options and errors."""
+        return await self._service.handle(self.session_id).reply(self.key, text, **options)
 
-    async def react(self, emoji: str) -> SentMessage:
+    async def react(self, emoji: str, **options: Unpack[SendOptions]) -> SentMessage:
         """Puts an emoji on it; an empty one takes it back."""
-        return await self._service.handle(self.session_id).react(self.key, emoji)
+        return await self._service.handle(self.session_id).react(self.key, emoji, **options)
 
     async def mark_read(self) -> None:
         """Tells its author that it was read, and sets the chat's unread count to 0."""
@@ -223,6 +225,13 @@ class SessionPanicked(Event):
 
 
 @dataclass(frozen=True)
+class SessionRestarted(Event):
+    """The session was connected but did not work, and is restarted."""
+
+    reason: RestartReason
+
+
+@dataclass(frozen=True)
 class Lagged(Event):
     """This stream was too slow: as many events of it were dropped just before this one."""
 
@@ -246,6 +255,11 @@ class OtherEvent(Event):
 
     type: str
     data: Any
+
+
+def decode(data: dict[str, Any], service: Service) -> Event:
+    """An event from JSON that is parsed already."""
+    return _event(data, service)
 
 
 def decode_batch(text: str, service: Service) -> list[Event]:
@@ -299,6 +313,8 @@ def _known(
         return Undecryptable(*base)
     if kind == "panicked":
         return SessionPanicked(*base)
+    if kind == "restarted":
+        return SessionRestarted(*base, RestartReason(data["reason"]))
     if kind == "outbox_ended":
         key = data["key"]
         return OutboxEnded(

@@ -13,19 +13,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from . import _native
+from . import _bridge, _native, _tasks
 from ._logging import logger
 from .events import Event, HandlerFailed, Lagged
+from .exceptions import ClosedError
 
 if TYPE_CHECKING:
     from .service import Service
     from .streams import EventStream
 
 __all__ = ["Handler"]
-
-T = TypeVar("T")
 
 Handler = Callable[[Any], Awaitable[None] | None]
 """A coroutine function or a plain one that takes an event."""
@@ -35,6 +34,9 @@ CAPACITY = 1_024
 
 SLOW_S = 60.0
 """A handler that takes longer is named in the log: it holds up its session."""
+
+CANCELLED_S = 0.5
+"""How long a shutdown waits for handlers that it has cancelled; one that goes on regardless is left behind."""
 
 TURN = 16
 """Events that plain functions handle before the loop does its other work."""
@@ -60,6 +62,30 @@ class Registration:
         """What to call it in the log."""
         return getattr(self.function, "__qualname__", type(self.function).__qualname__)
 
+    @property
+    def is_coroutine_function(self) -> bool:
+        """Whether to call it is merely to make a coroutine."""
+        return inspect.iscoroutinefunction(self.function)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A handler at work."""
+
+    registration: Registration
+    task: asyncio.Task[Any]
+    began: float
+    """By the loop's time."""
+
+
+@dataclass(eq=False)
+class Job:
+    """An event and the handlers that have not had it yet."""
+
+    event: Event
+    wanting: deque[Registration]
+    under_way: Call | None = None
+
 
 class Handlers:
     """The handlers of one service."""
@@ -72,10 +98,10 @@ class Handlers:
         self._stream: EventStream[Event] | None = None
         self._intake: asyncio.Task[None] | None = None
         self._permits = asyncio.Semaphore(max_concurrent)
-        self._queues: dict[str, deque[tuple[Event, list[Registration]]]] = {}
+        self._queues: dict[str, deque[Job]] = {}
+        """Of each session that is being worked on."""
         self._workers: set[asyncio.Task[None]] = set()
-        self._calls: dict[asyncio.Task[Any], tuple[str, float]] = {}
-        """What runs, with the handler's name and the loop's time when it began."""
+        self._calls: set[Call] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._stopping = False
 
@@ -99,19 +125,18 @@ class Handlers:
 
     def _look_for_slow_ones(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for name, began in self._calls.values():
-            if now - began >= SLOW_S:
-                logger.warning("handler %s has taken %d s by now; its session waits", name, now - began)
+        for call in self._calls:
+            if now - call.began >= SLOW_S:
+                name, so_far = call.registration.name, now - call.began
+                logger.warning("handler %s has taken %d s by now; its session waits", name, so_far)
         self._watch = loop.call_later(SLOW_S, self._look_for_slow_ones, loop)
 
     def _subscribe(self) -> None:
         if self._stream is None and self._loop is not None and not self._stopping:
             # Subscribed at once: no event is missed between this line and the first turn of the task.
             self._stream = self._service.events(capacity=CAPACITY)
-            self._intake = _ours(
-                self._loop.create_task(self._run(self._stream), name="centralita handlers")
-            )
-            self._intake.add_done_callback(_report)
+            self._intake = _tasks.start(self._loop, self._run(self._stream))
+            self._intake.add_done_callback(_tasks.report)
 
     async def _run(self, stream: EventStream[Event]) -> None:
         handled = 0
@@ -123,89 +148,80 @@ class Handlers:
 
     async def dispatch(self, event: Event) -> None:
         """Has an event handled, after the earlier ones of its session. Waits while too many are under way."""
-        wanting = [registration for registration in self._registered if registration.wants(event)]
-        if not wanting:
+        job = Job(event, deque(registration for registration in self._registered if registration.wants(event)))
+        if not job.wanting:
             return
         await self._permits.acquire()
         queue = self._queues.get(event.session_id)
         if queue is not None:
-            queue.append((event, wanting))
+            queue.append(job)
             return
         # Plain functions need no task.
-        while wanting and not inspect.iscoroutinefunction(wanting[0].function):
-            answer = self._call_plain(wanting.pop(0), event)
-            if answer is not None:
-                wanting.insert(0, answer)
-                break
-        if not wanting:
+        while job.under_way is None and job.wanting and not job.wanting[0].is_coroutine_function:
+            job.under_way = self._begin(job.wanting.popleft(), event)
+        if job.under_way is None and not job.wanting:
             self._permits.release()
             return
-        queue = self._queues[event.session_id] = deque([(event, wanting)])
         assert self._loop is not None
-        worker = _ours(
-            self._loop.create_task(self._work(event.session_id, queue), name="centralita session")
-        )
+        queue = self._queues[event.session_id] = deque([job])
+        worker = _tasks.start(self._loop, self._work(event.session_id, queue))
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
+        worker.add_done_callback(_tasks.report)
 
-    async def _work(self, session_id: str, queue: deque[tuple[Event, list[Registration]]]) -> None:
+    async def _work(self, session_id: str, queue: deque[Job]) -> None:
         try:
             while queue:
-                event, wanting = queue.popleft()
+                job = queue.popleft()
                 try:
-                    for registration in wanting:
-                        await self._call(registration, event)
+                    while job.under_way is not None or job.wanting:
+                        if job.under_way is None:
+                            job.under_way = self._begin(job.wanting.popleft(), job.event)
+                        if job.under_way is not None:
+                            await self._wait(job.under_way, job.event)
+                            job.under_way = None
                 finally:
                     self._permits.release()
         finally:
             del self._queues[session_id]
 
-    def _call_plain(self, registration: Registration, event: Event) -> Registration | None:
-        """Calls a plain function. If it answered with an awaitable, what is left to do is a handler of its own."""
-        try:
-            answer = registration.context.copy().run(registration.function, event)
-        except Exception as error:
-            self._failed(registration, event, error)
-            return None
-        if not inspect.isawaitable(answer):
-            return None
-        rest = answer
-
-        def go_on(_: Event) -> Awaitable[None]:
-            return rest
-
-        go_on.__qualname__ = registration.name
-        return Registration(go_on, registration.types, registration.sessions, registration.context)
-
-    async def _call(self, registration: Registration, event: Event) -> None:
+    def _begin(self, registration: Registration, event: Event) -> Call | None:
+        """Calls a handler. ``None`` if that is all: it has no more to do, or it failed."""
         context = registration.context.copy()
         try:
             answer = context.run(registration.function, event)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self._failed(registration, event, error)
-            return
+            return None
         if not inspect.isawaitable(answer):
-            return
-        # Its own task, for its own context; whoever cancels it does not cancel the worker.
-        task: asyncio.Task[Any] = _ours(context.run(asyncio.create_task, _awaited(answer)))
-        loop = task.get_loop()
-        self._calls[task] = (registration.name, loop.time())
-        ended: asyncio.Future[None] = loop.create_future()
-        task.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+            return None
+        assert self._loop is not None
+        # A task of its own, for its own context; whoever cancels it does not cancel the worker.
+        task = _tasks.start(self._loop, _tasks.as_coroutine(answer), context=context)
+        call = Call(registration, task, self._loop.time())
+        self._calls.add(call)
+        task.add_done_callback(lambda _: self._calls.discard(call))
+        return call
+
+    async def _wait(self, call: Call, event: Event) -> None:
+        """Waits until a handler has ended, whichever way."""
+        ended = call.task.get_loop().create_future()
+        call.task.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
         try:
             await ended
         except asyncio.CancelledError:
-            task.cancel()
+            call.task.cancel()
             raise
-        finally:
-            del self._calls[task]
-        failure = None if task.cancelled() else task.exception()
-        if isinstance(failure, Exception):
-            self._failed(registration, event, failure)
-        elif failure is not None:
-            raise failure
+        error = _tasks.failure(call.task)
+        if error is not None:
+            self._failed(call.registration, event, error)
 
-    def _failed(self, registration: Registration, event: Event, error: Exception) -> None:
+    def _failed(self, registration: Registration, event: Event, error: BaseException) -> None:
+        if isinstance(error, ClosedError) and (self._service.has_ended or _bridge.exiting):
+            logger.debug("handler %s was cut off by the end of the service", registration.name)
+            return
         _native.count_handler_error()
         logger.error(
             "handler %s failed with an event of session %r", registration.name, event.session_id, exc_info=error
@@ -228,7 +244,8 @@ class Handlers:
         intake, self._intake = self._intake, None
         if self._stream is not None:
             self._stream.close()
-        if asyncio.current_task() in self._calls:
+        current = asyncio.current_task()
+        if any(call.task is current for call in self._calls):
             return
         if intake is not None:
             intake.cancel()
@@ -239,20 +256,10 @@ class Handlers:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        # Of workers that were cancelled before they had begun.
+        left = [call.task for call in self._calls]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CANCELLED_S)
         self._queues.clear()
-
-
-async def _awaited(answer: Awaitable[Any]) -> None:
-    await answer
-
-
-def _report(intake: asyncio.Task[None]) -> None:
-    """Says so if the handlers get no more events though nobody stopped them."""
-    if not intake.cancelled() and (error := intake.exception()) is not None:
-        logger.critical("handlers get no more events; report this", exc_info=error)
-
-
-def _ours(task: asyncio.Task[T]) -> asyncio.Task[T]:
-    """A task of the package. If its loop is left behind with the interpreter's end it is no business of the user's."""
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-    return task

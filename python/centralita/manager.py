@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _decode
 from ._bridge import call
-from .records import CleanupReport, Deleted, Page, SessionRecord, Statistics, Status, page_of
+from .options import moment
+from .records import (
+    CleanupReport,
+    Deleted,
+    Page,
+    SessionRecord,
+    Statistics,
+    Status,
+    StatusDetail,
+    page_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from ._native import Manager
 
@@ -64,6 +75,8 @@ class SessionManager:
         is_active: bool | None = None,
         is_connected: bool | None = None,
         session_ids: Iterable[str] = (),
+        min_connection_attempts: int | None = None,
+        last_activity_before: datetime | None = None,
         most_recently_active_first: bool = False,
         limit: int = 100,
         after: str | None = None,
@@ -74,6 +87,8 @@ class SessionManager:
             is_active=is_active,
             is_connected=is_connected,
             session_ids=list(session_ids),
+            min_connection_attempts=min_connection_attempts,
+            last_activity_before=None if last_activity_before is None else moment(last_activity_before),
             most_recently_active_first=most_recently_active_first,
             limit=limit,
             after=after,
@@ -85,10 +100,18 @@ class SessionManager:
         statuses: Iterable[Status | str] = (),
         is_active: bool | None = None,
         is_connected: bool | None = None,
+        session_ids: Iterable[str] = (),
+        min_connection_attempts: int | None = None,
+        last_activity_before: datetime | None = None,
     ) -> int:
         """Counts sessions."""
         query = _given(
-            statuses=[str(status) for status in statuses], is_active=is_active, is_connected=is_connected
+            statuses=[str(status) for status in statuses],
+            is_active=is_active,
+            is_connected=is_connected,
+            session_ids=list(session_ids),
+            min_connection_attempts=min_connection_attempts,
+            last_activity_before=None if last_activity_before is None else moment(last_activity_before),
         )
         return int(await call(self._native.count_sessions, query))
 
@@ -129,6 +152,7 @@ class SessionManager:
         version: str | None = None,
         user_agent: str | None = None,
         disconnect_reason: str | None = None,
+        detail: StatusDetail | None = None,
     ) -> SessionRecord:
         """Sets a status, if the transition table leads to it from the present one.
 
@@ -142,6 +166,7 @@ class SessionManager:
             version=version,
             user_agent=user_agent,
             disconnect_reason=disconnect_reason,
+            status_detail=None if detail is None else detail._to_json(),
         )
         changed = call(self._native.update_connection_status, session_id, is_connected, str(status), metadata)
         return _record(await changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -22,8 +22,11 @@ __all__ = [
     "MessageKey",
     "MessageStatus",
     "Page",
+    "QueuedMessage",
     "RestoreProgress",
     "RestoreReport",
+    "RewrapFailure",
+    "RewrapReport",
     "RoundReport",
     "SentMessage",
     "SessionHealth",
@@ -114,15 +117,24 @@ class StatusDetail:
     """What a status does not say; which fields are set depends on ``kind``."""
 
     kind: str
-    """Such as ``back_off``, ``logged_out``, ``banned``, ``replaced``, ``link_timed_out``, ``failed``."""
+    """Such as ``back_off``, ``logged_out``, ``banned``, ``replaced``, ``owned_elsewhere``, ``store_unavailable``,
+    ``link_timed_out``, ``waiting_for_turn``, ``fleet_paused``, ``parked``, ``failed``."""
     until: datetime | None = None
-    """When the next attempt is made, or when a ban ends."""
+    """When the next attempt is made, when a ban ends, or when a parked session wakes by itself."""
     expires_at: datetime | None = None
     """When a pair code stops being valid."""
     attempt: int | None = None
     """How many attempts have failed in a row."""
     message: str | None = None
     """What happened, in words for people."""
+
+    def _to_json(self) -> dict[str, Any]:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            _decode.camel(name): value.isoformat() if isinstance(value, datetime) else value
+            for name, value in given.items()
+            if value is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +282,19 @@ class SentMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message that waits in the outbox."""
+
+    key: MessageKey
+    state: str
+    """``queued`` can be cancelled; ``sending`` was written and not acknowledged yet."""
+    attempts: int
+    queued_at: datetime
+    expires_at: datetime
+    """After this moment it is not sent any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """A part of a list."""
 
@@ -312,6 +337,10 @@ class Deleted:
     """Documents of credentials and keys."""
     messages: int
     chats: int
+    outbox: int
+    """Messages that still waited in the outbox."""
+    events: int
+    """Logged events; with them go every consumer's position and dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,8 +433,15 @@ class RestoreProgress:
     """How far a restore has come."""
 
     total: int
+    """Sessions to start in all."""
     done: int
+    """Of them looked at so far."""
+    connected: int
+    """Started and connected so far; only told while the restore waits for it."""
+    ended: int
+    """Started and ended already: logged out, banned, outdated, owned elsewhere."""
     session_id: str
+    """The one that the step is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +449,38 @@ class RestoreReport:
     """What came of a restore."""
 
     started: tuple[str, ...]
+    """The most recently active first."""
+    connected: tuple[str, ...]
+    """Of them connected when a restore that waits returned."""
     not_linked: tuple[str, ...]
     """Left alone because they are not linked: start them for a code."""
     malformed: tuple[str, ...]
+    """Sessions whose record cannot be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewrapFailure:
+    """A session whose data key could not be wrapped anew. Nothing of it was changed."""
+
+    session_id: str
+    kind: str
+    """The name of the error's kind."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewrapReport:
+    """What ``Service.rewrap_keys`` did."""
+
+    rewrapped: int
+    """Sessions whose data key was wrapped anew."""
+    already_current: int
+    """Sessions that were under the primary key already, or have no key yet."""
+    held_elsewhere: tuple[str, ...]
+    """Sessions that run somewhere and are under an older key. They do it themselves when they are started anew."""
+    failed: tuple[RewrapFailure, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every session is under the primary key: older keys may be retired."""
+        return not self.held_elsewhere and not self.failed

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _decode, _logging, _native
 from ._bridge import call
+from ._signals import Signals
 from .cleanup import CleanupService
+from .consumers import Consumer, ConsumerInfo, DeadLetters
 from .events import Event
 from .exceptions import ClosedError, InvalidError, InvalidStateError
 from .handlers import Handler, Handlers, Registration
+from .health import Pacing
+from .keys import KeyProvider, PlaintextDangerously, ask, default_keys, keys_settings
 from .manager import SessionManager
-from .options import OVERFLOWS, CleanupOptions, ServiceOptions, seconds, settings
-from .records import RestoreProgress, RestoreReport
-from .session import Session
-from .stores import (
-    KeyProvider,
-    PlaintextDangerously,
-    SqliteStore,
-    default_keys,
-    keys_settings,
-    store_of,
-    store_settings,
+from .options import (
+    OVERFLOWS,
+    CleanupOptions,
+    ConsumerOptions,
+    DurableEventOptions,
+    ServiceOptions,
+    rate_limits,
+    seconds,
+    settings,
 )
+from .records import RestoreProgress, RestoreReport, RewrapReport
+from .session import Session
+from .stores import SqliteStore, store_of, store_settings
 from .streams import EventStream
 
 if TYPE_CHECKING:
@@ -68,15 +71,21 @@ class Service:
         max_concurrent = rest.pop("max_concurrent_handlers", 256)
         if not isinstance(max_concurrent, int) or max_concurrent < 1:
             raise InvalidError("max_concurrent_handlers must be a whole number, 1 or more")
+        durable, limits = rest.pop("durable_events", None), rest.pop("rate_limits", None)
         self._key_provider: KeyProvider | None = None
         if isinstance(keys, KeyProvider) and not isinstance(keys, PlaintextDangerously):
             self._key_provider = keys
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "store": store_settings(store),
             "keys": keys_settings(keys),
             "instance_id": rest.pop("instance_id", None),
             "options": settings(rest, ServiceOptions, "Service"),
         }
+        if durable is not None and durable is not False:
+            given = {} if durable is True else dict(durable)
+            self._settings["options"]["durable_events"] = settings(given, DurableEventOptions, "durable_events")
+        if limits is not None:
+            self._settings["options"]["rate_limits"] = rate_limits(limits)
         self._started: _native.Service | None = None
         self._ended = False
         self._pid = os.getpid()
@@ -97,6 +106,11 @@ class Service:
             raise InvalidStateError("the service is not started; use it as `async with Service() as wa`")
         return self._started
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was shut down, or is being so."""
+        return self._ended
+
     async def start(self) -> Self:
         """Opens the store and starts. Called by ``async with``.
 
@@ -108,9 +122,9 @@ class Service:
         if self._started is not None:
             raise InvalidStateError("the service is started already")
         _native.set_log_level(_logging.level())
-        ask = None if self._key_provider is None else _ask(self._key_provider)
+        answers = None if self._key_provider is None else ask(self._key_provider)
         self._pid = os.getpid()
-        self._started = await call(_native.Service.start, json.dumps(self._settings), ask)
+        self._started = await call(_native.Service.start, json.dumps(self._settings), answers)
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._handlers.start()
@@ -157,20 +171,12 @@ class Service:
         await self._shut_down(self._shutdown_timeout_s, 0.5 if exc is None else 0.0)
 
     async def run_until_stopped(self, *, handle_sigterm: bool = True) -> None:
-        """Waits until ``shutdown`` or, in the main thread, SIGTERM. Ctrl-C ends it as it ends all of asyncio."""
+        """Waits until ``shutdown`` or, in the main thread, SIGTERM. Ctrl-C ends it with ``KeyboardInterrupt``."""
         self.native  # noqa: B018 - raises if it is not started
-        loop = asyncio.get_running_loop()
-        stopped, wanted = self._stopped, False
-        if handle_sigterm:
-            # Elsewhere than in the main thread, and on Windows, there are no signals to handle.
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(signal.SIGTERM, stopped.set)
-                wanted = True
-        try:
-            await stopped.wait()
-        finally:
-            if wanted:
-                loop.remove_signal_handler(signal.SIGTERM)
+        with Signals(self._stopped, handle_sigterm=handle_sigterm) as signals:
+            await self._stopped.wait()
+        if signals.interrupted:
+            raise KeyboardInterrupt
 
     @property
     def instance_id(self) -> str:
@@ -230,20 +236,70 @@ class Service:
         """Stops a session and deletes all of it. If it is connected it is logged out first."""
         await self.handle(session_id).delete()
 
+    async def park_session(self, session_id: str) -> None:
+        """Closes a session's socket, but keeps it; see ``Session.park``."""
+        await self.handle(session_id).park()
+
     async def restore_all(
-        self, *, progress: Callable[[RestoreProgress], object] | None = None
+        self,
+        *,
+        wait: Seconds | None = None,
+        progress: Callable[[RestoreProgress], object] | None = None,
     ) -> RestoreReport:
         """Starts every stored session that is active and was linked, the most recently active first.
 
-        Returns once all are started; they connect a few at a time. ``progress`` is called on the running loop.
+        Returns once all are started; they connect a few at a time. With ``wait`` it returns once all are connected or
+        have ended, or after that time; the rest goes on by itself. ``progress`` is called on the running loop.
         """
 
-        def tell(step: tuple[int, int, str]) -> None:
+        def tell(step: tuple[int, int, int, int, str]) -> None:
             if progress is not None:
                 progress(RestoreProgress(*step))
 
+        patience_s = None if wait is None else seconds(wait)
         told = None if progress is None else tell
-        return _decode.decode(RestoreReport, await call(self.native.restore_all, told))
+        return _decode.decode(RestoreReport, await call(self.native.restore_all, patience_s, told))
+
+    @property
+    def pacing(self) -> Pacing:
+        """How connections are paced at this moment, and whether WhatsApp refuses all sessions."""
+        return _decode.decode(Pacing, self.native.pacing())
+
+    async def rewrap_keys(self) -> RewrapReport:
+        """Wraps the data key of every session with the primary master key; see ``KeyRing.with_older``.
+
+        Idempotent: what is done is passed over.
+        """
+        return _decode.decode(RewrapReport, await call(self.native.rewrap_keys))
+
+    # Durable events
+
+    async def consumer(self, name: str, **options: Unpack[ConsumerOptions]) -> Consumer:
+        """Opens a consumer of durable events: it goes on where it was, in whichever process.
+
+        ``InvalidStateError`` if the option ``durable_events`` is off; ``InvalidError`` for a bad name or option;
+        ``ConflictError`` if it is open elsewhere.
+        """
+        given = settings(dict(options), ConsumerOptions, "consumer")
+        # Kept here, where a handler that takes too long can be cancelled.
+        handler_timeout_s: float | None = given.pop("handler_timeout_s", None)
+        if handler_timeout_s is not None and not handler_timeout_s > 0:
+            raise InvalidError("handler_timeout must be more than 0 seconds")
+        native = await call(self.native.consumer, name, json.dumps(given))
+        return Consumer(self, name, native, handler_timeout_s)
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        """The consumers that were ever opened and not deleted, by name."""
+        found = json.loads(await call(self.native.consumers))
+        return [_decode.build(ConsumerInfo, one) for one in found]
+
+    async def delete_consumer(self, name: str) -> None:
+        """Forgets a consumer: its place in the log and its dead letters. ``ConflictError`` if it is open somewhere."""
+        await call(self.native.delete_consumer, name)
+
+    async def dead_letters(self, consumer: str) -> DeadLetters:
+        """The events that a consumer's handler failed on. ``NotFoundError`` if there is no such consumer."""
+        return DeadLetters(self, await call(self.native.dead_letters, consumer))
 
     # Events
 
@@ -329,23 +385,3 @@ def _sessions(session: str | Iterable[str] | None) -> frozenset[str] | None:
     if session is None:
         return None
     return frozenset((session,) if isinstance(session, str) else session)
-
-
-def _ask(provider: KeyProvider) -> Callable[[tuple[str, bytes, bytes, _native.Reply]], None]:
-    """What the native module calls, on the loop, with a question to a key provider."""
-    asked: set[asyncio.Task[None]] = set()
-
-    async def answer(method: str, context: bytes, data: bytes, reply: _native.Reply) -> None:
-        try:
-            reply.resolve(bytes(await getattr(provider, method)(context, data)))
-        except BaseException as error:
-            reply.reject(error)
-            if not isinstance(error, Exception):
-                raise
-
-    def ask(question: tuple[str, bytes, bytes, _native.Reply]) -> None:
-        task = asyncio.get_running_loop().create_task(answer(*question))
-        asked.add(task)
-        task.add_done_callback(asked.discard)
-
-    return ask

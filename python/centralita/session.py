@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from . import _decode
 from ._bridge import call
 from .events import Message, MessageChanged
+from .health import SessionVitals
 from .link import LinkStream
-from .options import seconds
+from .options import SendOptions, seconds, settings
 from .records import (
     Chat,
     MessageKey,
     Page,
+    QueuedMessage,
     SentMessage,
     SessionRecord,
     Status,
@@ -22,6 +24,8 @@ from .records import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ._native import Session as NativeSession
     from .options import Seconds
     from .service import Service
@@ -85,8 +89,24 @@ class Session:
         """Waits until it is connected; an end of the session is raised."""
         await call((await self._native()).wait_connected, seconds(timeout))
 
+    async def health(self) -> SessionVitals:
+        """Its link, what comes in and what goes out, and its memory; ``InvalidStateError`` if it does not run here."""
+        return _decode.decode(SessionVitals, await call((await self._native()).health))
+
+    async def park(self) -> None:
+        """Closes its socket and frees its memory, but keeps it; returns once that is done.
+
+        WhatsApp queues what comes. A send, ``start_session``, ``reconnect_now`` and the option ``park_wake_every`` wake
+        it. ``InvalidStateError`` if it does not run here or was never linked.
+        """
+        await call(self._service.native.park_session, self._id)
+
+    async def is_parked(self) -> bool:
+        """Whether it is parked, or on its way back from that."""
+        return (await self._native()).is_parked()
+
     async def reconnect_now(self) -> None:
-        """Ends a pause between two connections: the next attempt is made now."""
+        """Ends a pause between two connections, or wakes a parked session: the next attempt is made now."""
         (await self._native()).reconnect_now()
 
     async def request_pair_code(self, phone_number: str) -> str:
@@ -102,56 +122,52 @@ class Session:
         """Says that the code of the phone and of this device are the same."""
         await call((await self._native()).confirm_passkey)
 
-    async def send(
-        self,
-        to: str,
-        text: str,
-        *,
-        idempotency_key: str | None = None,
-        timeout: Seconds | None = None,
-    ) -> SentMessage:
+    async def send(self, to: str, text: str, **options: Unpack[SendOptions]) -> SentMessage:
         """Sends a text and waits until WhatsApp's server has it.
 
-        ``to`` is a phone number in international form or the JID of a contact or group. A send with the same
-        ``idempotency_key`` (1 to 256 bytes) in the same session is the same message, however often it is repeated.
-        ``timeout`` replaces the service's ``send_timeout``.
+        ``to`` is a phone number in international form or the JID of a contact or group. With an ``idempotency_key``
+        the same send may be repeated and is the same message; with ``queue_for`` or ``queue_until`` one that cannot be
+        sent now waits in the outbox: the answer's status is then ``queued``, and an ``OutboxEnded`` event tells its end.
+        All options: ``SendOptions``.
 
         ``InvalidStateError`` if the session is not connected: nothing is stored then. ``ProtocolError`` or
-        ``RateLimitedError`` if WhatsApp refused. ``OperationTimeoutError`` if it said nothing in time: the message may
-        or may not arrive, and sending it again with the same idempotency key makes sure.
+        ``RateLimitedError`` if WhatsApp refused; ``RateLimitedError`` or ``BannedError`` with ``retry_after`` also come
+        from the service's own limits and from what WhatsApp said before. ``OperationTimeoutError`` if it said nothing in
+        time: the message may or may not arrive, and sending it again with the same idempotency key makes sure.
         """
-        return await self._send({"kind": "text", "to": to, "text": text}, idempotency_key, timeout)
+        return await self._send({"kind": "text", "to": to, "text": text}, options)
 
-    async def reply(
-        self,
-        message: AnyMessage,
-        text: str,
-        *,
-        idempotency_key: str | None = None,
-        timeout: Seconds | None = None,
-    ) -> SentMessage:
+    async def reply(self, message: AnyMessage, text: str, **options: Unpack[SendOptions]) -> SentMessage:
         """Sends a text in answer to a message, in its chat, quoting it."""
-        return await self._send(_about("reply", message, text=text), idempotency_key, timeout)
+        return await self._send(_about("reply", message, text=text), options)
 
-    async def react(self, message: AnyMessage, emoji: str) -> SentMessage:
+    async def react(self, message: AnyMessage, emoji: str, **options: Unpack[SendOptions]) -> SentMessage:
         """Puts an emoji on a message; an empty one takes it back."""
-        return await self._send(_about("reaction", message, emoji=emoji), None, None)
+        return await self._send(_about("reaction", message, emoji=emoji), options)
 
-    async def edit(self, message: AnyMessage, text: str) -> SentMessage:
+    async def edit(self, message: AnyMessage, text: str, **options: Unpack[SendOptions]) -> SentMessage:
         """Gives a message of one's own a new text."""
-        return await self._send(_about("edit", message, text=text), None, None)
+        return await self._send(_about("edit", message, text=text), options)
 
-    async def revoke(self, message: AnyMessage) -> SentMessage:
+    async def revoke(self, message: AnyMessage, **options: Unpack[SendOptions]) -> SentMessage:
         """Takes a message back for everybody: one's own, or, as a group's admin, another's."""
-        return await self._send(_about("revoke", message), None, None)
+        return await self._send(_about("revoke", message), options)
 
-    async def _send(
-        self, body: dict[str, Any], idempotency_key: str | None, timeout: Seconds | None
-    ) -> SentMessage:
-        body["idempotency_key"] = idempotency_key
-        body["timeout_s"] = None if timeout is None else seconds(timeout)
+    async def _send(self, body: dict[str, Any], options: SendOptions) -> SentMessage:
+        body |= settings(dict(options), SendOptions, "send")
         sent = await call(self._service.native.send, self._id, json.dumps(body))
         return _decode.decode(SentMessage, sent)
+
+    async def outbox(self, *, limit: int = 100, after: str | None = None) -> Page[QueuedMessage]:
+        """A page of what waits in the outbox, in the order in which it is sent. ``limit`` is 1 to 1,000."""
+        return page_of(QueuedMessage, await call((await self._native()).outbox, limit, after))
+
+    async def cancel_queued(self, message_id: str) -> None:
+        """Takes a message out of the outbox, whether the session runs or not.
+
+        ``InvalidStateError`` if it is being sent or may have been sent already, ``NotFoundError`` if it does not wait.
+        """
+        await call((await self._native()).cancel_queued, message_id)
 
     async def mark_read(self, *messages: AnyMessage) -> None:
         """Tells the author of received messages that they were read, and sets the chat's unread count to 0.

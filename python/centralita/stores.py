@@ -1,25 +1,17 @@
-"""Where sessions are kept, and the keys that they are sealed with."""
+"""Where sessions are kept."""
 
 from __future__ import annotations
 
-import base64
 import os
-import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from .exceptions import InvalidError
+from .options import Seconds, seconds
 
 __all__ = [
-    "EnvKeys",
-    "KeyFile",
-    "KeyProvider",
-    "KeyRing",
-    "Keys",
     "MemoryStore",
     "MongoStore",
-    "PlaintextDangerously",
     "SqliteStore",
     "Store",
 ]
@@ -34,6 +26,14 @@ class SqliteStore:
     """
 
     path: str | os.PathLike[str] = "centralita.db"
+    cache_bytes: int | None = None
+    """Page cache, in bytes. Default 8 MiB."""
+    readers: int | None = None
+    """Threads that read at the same time. Default 2."""
+    busy_timeout: Seconds | None = None
+    """How long to wait for a program that looks into the file from outside. Default 5 s."""
+    max_file_bytes: int | None = None
+    """The file does not grow beyond this, as if the disk were full. Default: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ class MongoStore:
     uri: str = field(repr=False)
     database: str | None = None
     """The database, if the URI names none; default ``centralita``."""
+    max_pool_size: int | None = None
+    """Connections at most, unless the URI says otherwise. Default 32."""
+    deadline: Seconds | None = None
+    """How long one call may take, retries included. Default 30 s."""
+    write_timeout: Seconds | None = None
+    """How long a write may take to be durable on a majority. Default 10 s."""
+    count_interval: Seconds | None = None
+    """How long chats and counters may lag behind their messages for other programs. Default 1 s."""
+    create_indexes: bool | None = None
+    """Whether indexes are made when the store is opened. Default true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,51 +60,7 @@ class MemoryStore:
     """For tests: gone with the service."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFile:
-    """A key file that is made (mode 0600) if it is not there. Back it up: without it the sessions cannot be read."""
-
-    path: str | os.PathLike[str] = "centralita.key"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRing:
-    """Master keys as text, ``id:base64,…``; the first is the primary."""
-
-    keys: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class EnvKeys:
-    """Master keys from the environment variable ``CENTRALITA_KEYS``."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlaintextDangerously:
-    """No encryption: whoever reads the database can take over every account."""
-
-
-@runtime_checkable
-class KeyProvider(Protocol):
-    """Master keys that live elsewhere, in a KMS for example.
-
-    Raise ``ConnectionError`` or ``TimeoutError`` if they cannot be reached: the caller sees ``UnavailableError`` and may
-    try again. Anything else is ``CryptoError``, with it as ``__cause__`` where a call waits for it. The coroutines run on the loop that the service was started on.
-    """
-
-    async def wrap(self, context: bytes, data_key: bytes) -> bytes:
-        """Wraps a data key of 32 bytes with the current master key, bound to ``context`` (a session's id)."""
-        ...
-
-    async def unwrap(self, context: bytes, wrapped: bytes) -> bytes:
-        """Unwraps what ``wrap`` made with the same context, now or under an older key."""
-        ...
-
-
 Store = SqliteStore | MongoStore | MemoryStore
-Keys = KeyFile | KeyRing | EnvKeys | KeyProvider | PlaintextDangerously
-
-
 def store_of(store: Store | str | os.PathLike[str]) -> Store:
     """A store from what the user gave: a path, or a MongoDB URI."""
     if isinstance(store, (SqliteStore, MongoStore, MemoryStore)):
@@ -107,40 +73,30 @@ def store_of(store: Store | str | os.PathLike[str]) -> Store:
     return SqliteStore(text)
 
 
-def default_keys(store: Store) -> Keys:
-    """``CENTRALITA_KEYS`` if it is set; else a key file beside an embedded store."""
-    if "CENTRALITA_KEYS" in os.environ:
-        return EnvKeys()
-    if isinstance(store, SqliteStore):
-        return KeyFile(Path(store.path).with_suffix(".key"))
-    if isinstance(store, MemoryStore):
-        # As long as the store lives.
-        return KeyRing("memory:" + base64.b64encode(secrets.token_bytes(32)).decode())
-    raise InvalidError(
-        "a MongoDB store needs a key: set CENTRALITA_KEYS (id:base64) or pass keys=KeyFile(path), so that every "
-        "process that shares the database has the same"
-    )
-
-
 def store_settings(store: Store) -> dict[str, Any]:
     """As the native module reads it."""
     if isinstance(store, SqliteStore):
-        return {"kind": "sqlite", "path": os.fspath(store.path)}
+        return {
+            "kind": "sqlite",
+            "path": os.fspath(store.path),
+            "cache_bytes": store.cache_bytes,
+            "readers": store.readers,
+            "busy_timeout_s": _seconds(store.busy_timeout),
+            "max_file_bytes": store.max_file_bytes,
+        }
     if isinstance(store, MongoStore):
-        return {"kind": "mongo", "uri": store.uri, "database": store.database}
+        return {
+            "kind": "mongo",
+            "uri": store.uri,
+            "database": store.database,
+            "max_pool_size": store.max_pool_size,
+            "deadline_s": _seconds(store.deadline),
+            "write_timeout_s": _seconds(store.write_timeout),
+            "count_interval_s": _seconds(store.count_interval),
+            "create_indexes": store.create_indexes,
+        }
     return {"kind": "memory"}
 
 
-def keys_settings(keys: Keys) -> dict[str, Any]:
-    """As the native module reads it."""
-    if isinstance(keys, KeyFile):
-        return {"kind": "file", "path": os.fspath(keys.path)}
-    if isinstance(keys, KeyRing):
-        return {"kind": "text", "keys": keys.keys}
-    if isinstance(keys, EnvKeys):
-        return {"kind": "env"}
-    if isinstance(keys, PlaintextDangerously):
-        return {"kind": "plaintext"}
-    if isinstance(keys, KeyProvider):
-        return {"kind": "provider"}
-    raise InvalidError("keys must be KeyFile, KeyRing, EnvKeys or a KeyProvider with wrap and unwrap")
+def _seconds(value: Seconds | None) -> float | None:
+    return None if value is None else seconds(value)

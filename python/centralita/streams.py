@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from . import _native
 from ._bridge import begin
 from .events import Event, decode_batch
+from .exceptions import ClosedError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,7 +43,11 @@ class Fetcher:
         while self._start is not None:
             pending = self._pending
             if pending is None:
-                pending = self._pending = begin(self._start)
+                try:
+                    pending = self._pending = begin(self._start)
+                except ClosedError:
+                    # The interpreter is exiting.
+                    return None
             if self._wake is None or self._wake.done():
                 self._wake = asyncio.get_running_loop().create_future()
             await asyncio.wait((pending[0], self._wake), return_when=asyncio.FIRST_COMPLETED)

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     /// Python raised something.
     Raised {
         exception: PyErr,
+        /// The same in words, made where Python is at hand.
+        text: String,
         /// Whether it says that something cannot be reached at present.
         away: bool,
     },
@@ -71,8 +73,20 @@ impl Reply {
 
     fn reject(&self, py: Python<'_>, exception: Py<PyAny>) {
         let exception = PyErr::from_value(exception.into_bound(py));
+        let text = in_words(py, &exception);
         let away = exception.is_instance_of::<PyConnectionError>(py)
             || exception.is_instance_of::<PyTimeoutError>(py);
-        self.answer(Err(Failure::Raised { exception, away }));
+        self.answer(Err(Failure::Raised { exception, text, away }));
+    }
+}
+
+/// As the last line of a traceback has it.
+fn in_words(py: Python<'_>, exception: &PyErr) -> String {
+    let name = exception.get_type(py).name().map(|name| name.to_string());
+    let said = exception.value(py).str().map(|said| said.to_string());
+    match (name, said) {
+        (Ok(name), Ok(said)) if said.is_empty() => name,
+        (Ok(name), Ok(said)) => format!("{name}: {said}"),
+        _ => "an exception that cannot be shown".to_owned(),
     }
 }

@@ -1,11 +1,14 @@
 //! The seed's `CleanupService`.
 
 use centralita::Result;
-use centralita::cleanup::CleanupService;
+use centralita::cleanup::{CleanupOptions, CleanupService};
 use centralita::runtime::RuntimeHandle;
 use pyo3::prelude::*;
+use serde::Deserialize;
 
 use crate::bridge::{Done, Operation, spawn};
+use crate::errors;
+use crate::options::{seconds, set};
 use crate::runtime::{ProcessBound, Runtime};
 use crate::session::to_json;
 
@@ -80,4 +83,35 @@ impl Cleanup {
             move |cleanup| async move { cleanup.reset_problematic_sessions(min_attempts).await },
         )
     }
+}
+
+/// As the package writes them: durations in seconds.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    cleanup_interval_s: Option<f64>,
+    inactive_days: Option<u32>,
+    health_check_interval_s: Option<f64>,
+    disconnected_alert_after_s: Option<f64>,
+    problematic_min_attempts: Option<u32>,
+    report_limit: Option<u32>,
+}
+
+pub(crate) fn options(text: &str) -> Result<CleanupOptions> {
+    let settings: Settings =
+        serde_json::from_str(text).map_err(|error| errors::invalid("the cleanup options", &error))?;
+    let mut options = CleanupOptions::default();
+    set(&mut options.cleanup_interval, seconds("cleanup_interval", settings.cleanup_interval_s)?);
+    set(&mut options.inactive_days, settings.inactive_days);
+    set(
+        &mut options.health_check_interval,
+        seconds("health_check_interval", settings.health_check_interval_s)?,
+    );
+    set(
+        &mut options.disconnected_alert_after,
+        seconds("disconnected_alert_after", settings.disconnected_alert_after_s)?,
+    );
+    set(&mut options.problematic_min_attempts, settings.problematic_min_attempts);
+    set(&mut options.report_limit, settings.report_limit);
+    Ok(options)
 }

@@ -1,18 +1,21 @@
-//! The settings of a service, as the package writes them: durations in seconds, names as in `ServiceOptions`.
+//! Where a service stores, and with which keys, as the package writes it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use centralita::service::options::{PreloadChatsType, ServiceOptions};
-use centralita::service::{WhatsAppService, WhatsAppServiceBuilder};
+use centralita::clock::SystemClock;
+use centralita::service::WhatsAppService;
+use centralita::service::options::ServiceOptions;
 use centralita::store::mongo::MongoOptions;
+use centralita::store::sqlite::SqliteOptions;
 use centralita::store::{MemoryStore, MongoStore, SqliteStore, Store};
-use centralita::vault::{KeyProvider, KeyRing};
+use centralita::vault::{KeyProvider, KeyRing, Vault};
 use centralita::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::errors;
+use crate::options::{Settings, seconds, set};
+use crate::service::Open;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,14 +24,28 @@ pub(crate) struct Config {
     keys: KeysConfig,
     instance_id: Option<String>,
     #[serde(default)]
-    options: Options,
+    options: Settings,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum StoreConfig {
-    Sqlite { path: PathBuf },
-    Mongo { uri: String, database: Option<String> },
+    Sqlite {
+        path: PathBuf,
+        cache_bytes: Option<u64>,
+        readers: Option<u8>,
+        busy_timeout_s: Option<f64>,
+        max_file_bytes: Option<u64>,
+    },
+    Mongo {
+        uri: String,
+        database: Option<String>,
+        max_pool_size: Option<u32>,
+        deadline_s: Option<f64>,
+        write_timeout_s: Option<f64>,
+        count_interval_s: Option<f64>,
+        create_indexes: Option<bool>,
+    },
     Memory,
 }
 
@@ -42,48 +59,30 @@ enum KeysConfig {
     Plaintext,
 }
 
-/// A field that is absent keeps its default.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Options {
-    device_name: Option<String>,
-    show_online: Option<bool>,
-    preload_chats_type: Option<PreloadChatsType>,
-    preload_chats_limit: Option<u32>,
-    whatsapp_version: Option<(u32, u32, u32)>,
-    lease_duration_s: Option<f64>,
-    store_patience_s: Option<f64>,
-    send_timeout_s: Option<f64>,
-    pre_key_count: Option<usize>,
-    reconnect_min_s: Option<f64>,
-    reconnect_max_s: Option<f64>,
-    stable_after_s: Option<f64>,
-    penalty_min_s: Option<f64>,
-    connect_concurrency: Option<usize>,
-    push_name: Option<String>,
-}
-
 impl Config {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| errors::invalid("the service's settings", &error))
     }
 
     /// Opens the store and starts the service.
-    pub(crate) async fn start(
-        self,
-        provider: Option<Arc<dyn KeyProvider>>,
-    ) -> Result<(WhatsAppService, Arc<dyn Store>)> {
+    pub(crate) async fn start(self, provider: Option<Arc<dyn KeyProvider>>) -> Result<Open> {
         let Self { store, keys, instance_id, options } = self;
-        let builder = keys.give(WhatsAppService::builder(), provider).await?;
+        let keys = keys.open(provider).await?;
         let mut service_options = ServiceOptions::default();
         options.apply(&mut service_options)?;
         let store = store.open().await?;
-        let mut builder = builder.shared_store(Arc::clone(&store)).options(service_options);
+        let builder = WhatsAppService::builder().shared_store(Arc::clone(&store)).options(service_options);
+        let (mut builder, vault) = match keys {
+            Some(keys) => {
+                (builder.key_provider(Arc::clone(&keys)), Vault::encrypted(keys, SystemClock::shared()))
+            }
+            None => (builder.dangerously_store_credentials_in_plaintext(), Vault::plaintext_dangerously()),
+        };
         if let Some(id) = instance_id {
             builder = builder.instance_id(id);
         }
         match builder.start().await {
-            Ok(service) => Ok((service, store)),
+            Ok(service) => Ok(Open { service, store, vault }),
             Err(error) => {
                 if let Err(closing) = store.close().await {
                     tracing::warn!(error = %closing, "the store of a service that did not start was not closed");
@@ -97,14 +96,31 @@ impl Config {
 impl StoreConfig {
     async fn open(self) -> Result<Arc<dyn Store>> {
         Ok(match self {
-            Self::Sqlite { path } => {
-                Arc::new(off_the_workers(move || SqliteStore::open(path)).await?) as Arc<dyn Store>
+            Self::Sqlite { path, cache_bytes, readers, busy_timeout_s, max_file_bytes } => {
+                let mut options = SqliteOptions::default();
+                set(&mut options.cache_bytes, cache_bytes);
+                set(&mut options.readers, readers);
+                set(&mut options.busy_timeout, seconds("busy_timeout", busy_timeout_s)?);
+                options.max_file_bytes = max_file_bytes;
+                Arc::new(off_the_workers(move || SqliteStore::open_with(path, options)).await?)
+                    as Arc<dyn Store>
             }
-            Self::Mongo { uri, database } => {
+            Self::Mongo {
+                uri,
+                database,
+                max_pool_size,
+                deadline_s,
+                write_timeout_s,
+                count_interval_s,
+                create_indexes,
+            } => {
                 let mut options = MongoOptions::default();
-                if let Some(database) = database {
-                    options.database = database;
-                }
+                set(&mut options.database, database);
+                set(&mut options.max_pool_size, max_pool_size);
+                set(&mut options.deadline, seconds("deadline", deadline_s)?);
+                set(&mut options.write_timeout, seconds("write_timeout", write_timeout_s)?);
+                set(&mut options.count_interval, seconds("count_interval", count_interval_s)?);
+                set(&mut options.create_indexes, create_indexes);
                 Arc::new(MongoStore::connect_with(&uri, options).await?)
             }
             Self::Memory => Arc::new(MemoryStore::new()),
@@ -113,23 +129,21 @@ impl StoreConfig {
 }
 
 impl KeysConfig {
-    async fn give(
-        self,
-        builder: WhatsAppServiceBuilder,
-        provider: Option<Arc<dyn KeyProvider>>,
-    ) -> Result<WhatsAppServiceBuilder> {
-        Ok(match self {
-            Self::File { path } => {
-                builder.keys(off_the_workers(move || KeyRing::open_or_create(path)).await?)
+    /// What holds the master keys; `None` without encryption.
+    async fn open(self, provider: Option<Arc<dyn KeyProvider>>) -> Result<Option<Arc<dyn KeyProvider>>> {
+        let ring = match self {
+            Self::File { path } => off_the_workers(move || KeyRing::open_or_create(path)).await?,
+            Self::Text { keys } => KeyRing::parse(&keys)?,
+            Self::Env => KeyRing::from_env()?,
+            Self::Provider => {
+                return match provider {
+                    Some(provider) => Ok(Some(provider)),
+                    None => Err(Error::new(ErrorKind::Internal, "the key provider was not handed over")),
+                };
             }
-            Self::Text { keys } => builder.keys(KeyRing::parse(&keys)?),
-            Self::Env => builder.keys(KeyRing::from_env()?),
-            Self::Provider => match provider {
-                Some(provider) => builder.key_provider(provider),
-                None => return Err(Error::new(ErrorKind::Internal, "the key provider was not handed over")),
-            },
-            Self::Plaintext => builder.dangerously_store_credentials_in_plaintext(),
-        })
+            Self::Plaintext => return Ok(None),
+        };
+        Ok(Some(Arc::new(ring)))
     }
 }
 
@@ -138,45 +152,4 @@ async fn off_the_workers<T: Send + 'static>(open: impl FnOnce() -> Result<T> + S
     tokio::task::spawn_blocking(open)
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "opening a file panicked; report it")))
-}
-
-impl Options {
-    fn apply(self, options: &mut ServiceOptions) -> Result<()> {
-        set(&mut options.device_name, self.device_name);
-        set(&mut options.show_online, self.show_online);
-        set(&mut options.preload_chats.chats, self.preload_chats_type);
-        set(&mut options.preload_chats.limit, self.preload_chats_limit);
-        set(&mut options.lease_duration, seconds("lease_duration", self.lease_duration_s)?);
-        set(&mut options.store_patience, seconds("store_patience", self.store_patience_s)?);
-        set(&mut options.send_timeout, seconds("send_timeout", self.send_timeout_s)?);
-        set(&mut options.pre_key_count, self.pre_key_count);
-        set(&mut options.reconnect_min, seconds("reconnect_min", self.reconnect_min_s)?);
-        set(&mut options.reconnect_max, seconds("reconnect_max", self.reconnect_max_s)?);
-        set(&mut options.stable_after, seconds("stable_after", self.stable_after_s)?);
-        set(&mut options.penalty_min, seconds("penalty_min", self.penalty_min_s)?);
-        set(&mut options.connect_concurrency, self.connect_concurrency);
-        if self.whatsapp_version.is_some() {
-            options.whatsapp_version = self.whatsapp_version;
-        }
-        if self.push_name.is_some() {
-            options.push_name = self.push_name;
-        }
-        Ok(())
-    }
-}
-
-fn set<T>(option: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *option = value;
-    }
-}
-
-fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>> {
-    value.map(|value| duration(name, value)).transpose()
-}
-
-/// Seconds from Python, which may be anything that a float can be.
-pub(crate) fn duration(name: &str, seconds: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Error::new(ErrorKind::Invalid, format!("{name} must be a number of seconds, 0 or more")))
 }

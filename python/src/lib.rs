@@ -8,10 +8,10 @@
 //! | `logs` | `tracing` to Python's `logging`, in batches, from a thread of its own |
 //! | `metrics` | what `metrics_text()` renders |
 //! | `callback` | questions that Rust asks Python |
-//! | `config` | the service's settings as the package writes them |
+//! | `config`, `options` | the service's settings as the package writes them |
 //! | `keys` | a key provider written in Python |
 //! | `errors` | `centralita::Error` to the exception tree |
-//! | `service`, `session`, `outgoing`, `link`, `events`, `manager`, `cleanup`, `qr` | what is bound |
+//! | `service`, `session`, `outgoing`, `link`, `events`, `durable`, `manager`, `cleanup`, `qr` | what is bound |
 //! | `stand_in` | the local WhatsApp of `centralita-testing`; not in the shipped wheel |
 //!
 //! Records cross as JSON with the fields of the seed; the package makes dataclasses of them.
@@ -21,6 +21,7 @@ mod callback;
 mod cleanup;
 mod config;
 mod delivery;
+mod durable;
 mod errors;
 mod events;
 mod keys;
@@ -28,6 +29,7 @@ mod link;
 mod logs;
 mod manager;
 mod metrics;
+mod options;
 mod outgoing;
 mod qr;
 mod runtime;
@@ -47,6 +49,8 @@ mod _native {
     use crate::callback::Reply;
     #[pymodule_export]
     use crate::cleanup::Cleanup;
+    #[pymodule_export]
+    use crate::durable::{Consumer, Letters, Logged};
     #[pymodule_export]
     use crate::events::Subscription;
     #[pymodule_export]

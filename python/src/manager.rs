@@ -1,5 +1,6 @@
 //! The seed's `SessionManager`.
 
+use centralita::clock::Timestamp;
 use centralita::session::status::Status;
 use centralita::session_manager::{ConnectionMetadata, SessionData, SessionManager};
 use centralita::store::{Direction, PageRequest, SessionFilter, StatusDetail};
@@ -58,6 +59,7 @@ struct Query {
     min_connection_attempts: Option<u32>,
     session_ids: Vec<String>,
     problematic_from_attempts: Option<u32>,
+    last_activity_before: Option<Timestamp>,
     limit: Option<u32>,
     after: Option<String>,
     most_recently_active_first: bool,
@@ -73,7 +75,7 @@ impl Query {
             min_connection_attempts: self.min_connection_attempts,
             session_ids: self.session_ids,
             problematic_from_attempts: self.problematic_from_attempts,
-            ..SessionFilter::default()
+            last_activity_before: self.last_activity_before,
         };
         let page = PageRequest {
             limit: self.limit.unwrap_or(page.limit),

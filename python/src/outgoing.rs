@@ -1,13 +1,14 @@
 //! A message to send, as the package writes it.
 
+use centralita::clock::Timestamp;
 use centralita::session::{Outgoing, SentMessage};
 use centralita::store::MessageKey;
 use centralita::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::config::duration;
 use crate::errors;
+use crate::options::duration;
 
 #[derive(Deserialize)]
 struct Request {
@@ -15,6 +16,8 @@ struct Request {
     body: Body,
     idempotency_key: Option<String>,
     timeout_s: Option<f64>,
+    queue_for_s: Option<f64>,
+    queue_until: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +49,12 @@ pub(crate) fn parse(text: &str) -> Result<Outgoing> {
             return Err(Error::new(ErrorKind::Invalid, "timeout must be more than 0 seconds"));
         }
         outgoing = outgoing.timeout(duration("timeout", timeout_s)?);
+    }
+    if let Some(queue_for_s) = request.queue_for_s {
+        outgoing = outgoing.queue_for(duration("queue_for", queue_for_s)?);
+    }
+    if let Some(expires_at) = request.queue_until {
+        outgoing = outgoing.queue_until(expires_at);
     }
     Ok(outgoing)
 }

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use centralita::cleanup::CleanupOptions;
-use centralita::service::{RestoreReport, WhatsAppService};
+use centralita::service::{RestoreProgress, RestoreReport, WhatsAppService};
 use centralita::store::Store;
-use centralita::vault::KeyProvider;
+use centralita::vault::{self, KeyProvider, RewrapReport, Vault};
 use centralita::{Error, ErrorKind, Result};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::bridge::{Done, Operation, spawn};
 use crate::callback::Callback;
-use crate::cleanup::Cleanup;
-use crate::config::{Config, duration};
+use crate::cleanup::{self, Cleanup};
+use crate::config::Config;
 use crate::delivery::Delivery;
+use crate::durable::{self, Consumer, Letters};
 use crate::events::{self, Subscription};
 use crate::keys::PythonKeyProvider;
 use crate::manager::Manager;
+use crate::options::duration;
 use crate::outgoing;
 use crate::runtime::{ProcessBound, Runtime};
 use crate::session::Session;
@@ -30,6 +30,8 @@ use crate::{errors, session};
 pub(crate) struct Open {
     pub(crate) service: WhatsAppService,
     pub(crate) store: Arc<dyn Store>,
+    /// With the service's keys: to rotate them.
+    pub(crate) vault: Vault,
 }
 
 impl Open {
@@ -91,12 +93,11 @@ impl Service {
         };
         let config = Config::parse(settings);
         spawn(py, future, async move {
-            let (service, store) = config
-                .map_err(|error| error.during("start"))?
-                .start(provider)
-                .await
-                .map_err(|error| error.during("start"))?;
-            let open = Arc::new(Open { service, store });
+            let started = match config {
+                Ok(config) => config.start(provider).await,
+                Err(error) => Err(error),
+            };
+            let open = Arc::new(started.map_err(|error| error.during("start"))?);
             runtime.watch(Arc::downgrade(&open));
             Ok(Self(ProcessBound::new(&runtime.handle, open)))
         })
@@ -175,29 +176,84 @@ impl Service {
         })
     }
 
-    /// Starts what is linked; `progress` is called on the loop of `future` with `(total, done, session_id)`.
+    fn park_session(&self, py: Python<'_>, future: Py<PyAny>, session_id: String) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            open.service.park_session(&session_id).await?;
+            Ok(Done)
+        })
+    }
+
+    /// How connections are paced at this moment, as JSON.
+    fn pacing(&self, py: Python<'_>) -> PyResult<String> {
+        let pacing = self.0.get(py)?.service.pacing();
+        let mut fields =
+            serde_json::to_value(pacing).map_err(|error| errors::raise(py, &errors::internal(error)))?;
+        fields["pausedUntil"] = json!(pacing.breaker.until());
+        Ok(fields.to_string())
+    }
+
+    /// Starts what is linked and, with `patience_s`, waits until all are connected or have ended. `progress` is called
+    /// on the loop of `future` with `(total, done, connected, ended, session_id)`.
     fn restore_all(
         &self,
         py: Python<'_>,
         future: Py<PyAny>,
+        patience_s: Option<f64>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Operation> {
         let sender = Runtime::current(py)?.delivery.sender();
         let event_loop = Arc::new(future.call_method0(py, "get_loop")?);
         let progress = progress.map(Arc::new);
-        self.call(py, future, |open| async move {
-            let report = open.service.restore_all(|step| {
-                if let Some(progress) = &progress {
-                    let facts = (step.total, step.done, step.session_id.clone());
-                    sender.send(Delivery::Call {
-                        event_loop: Arc::clone(&event_loop),
-                        callable: Arc::clone(progress),
-                        argument: Box::new(move |py| facts.into_py_any(py)),
-                    });
+        let tell = move |step: &RestoreProgress| {
+            if let Some(progress) = &progress {
+                let facts = (step.total, step.done, step.connected, step.ended, step.session_id.clone());
+                sender.send(Delivery::Call {
+                    event_loop: Arc::clone(&event_loop),
+                    callable: Arc::clone(progress),
+                    argument: Box::new(move |py| facts.into_py_any(py)),
+                });
+            }
+        };
+        self.call(py, future, move |open| async move {
+            let report = match patience_s {
+                None => open.service.restore_all(tell).await,
+                Some(patience_s) => {
+                    let patience =
+                        duration("wait", patience_s).map_err(|error| error.during("restore_all"))?;
+                    open.service.restore_all_and_wait(patience, tell).await
                 }
-            });
-            let RestoreReport { started, not_linked, malformed, .. } = report.await?;
-            session::to_json(&json!({"started": started, "notLinked": not_linked, "malformed": malformed}))
+            };
+            let RestoreReport { started, connected, not_linked, malformed, .. } = report?;
+            session::to_json(&json!({
+                "started": started,
+                "connected": connected,
+                "notLinked": not_linked,
+                "malformed": malformed,
+            }))
+        })
+    }
+
+    /// Wraps every session's data key with the primary master key.
+    fn rewrap_keys(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            let RewrapReport { rewrapped, already_current, held_elsewhere, failed, .. } =
+                vault::rewrap(open.store.as_ref(), &open.vault, |_| {}).await?;
+            let failed: Vec<_> = failed
+                .iter()
+                .map(|failure| {
+                    json!({
+                        "sessionId": failure.session_id,
+                        "kind": failure.error.kind().name(),
+                        "message": failure.error.to_string(),
+                    })
+                })
+                .collect();
+            session::to_json(&json!({
+                "rewrapped": rewrapped,
+                "alreadyCurrent": already_current,
+                "heldElsewhere": held_elsewhere,
+                "failed": failed,
+            }))
         })
     }
 
@@ -216,11 +272,52 @@ impl Service {
             .map_err(|error| errors::raise(py, &error.during("subscribe")))
     }
 
+    /// Opens a consumer of durable events, with options given as JSON.
+    fn consumer(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        name: String,
+        options: &str,
+    ) -> PyResult<Operation> {
+        let options = durable::consumer_options(options);
+        let handle = Runtime::current(py)?.handle.clone();
+        self.call(py, future, |open| async move {
+            let options = options.map_err(|error| error.during("consumer"))?;
+            Ok(Consumer::new(&handle, open.service.consumer(&name, options).await?))
+        })
+    }
+
+    fn consumers(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            let consumers = open.service.consumers().await?;
+            let consumers: Vec<_> = consumers
+                .iter()
+                .map(|one| json!({"name": one.name, "createdAt": one.created_at, "behind": one.behind}))
+                .collect();
+            session::to_json(&consumers)
+        })
+    }
+
+    fn delete_consumer(&self, py: Python<'_>, future: Py<PyAny>, name: String) -> PyResult<Operation> {
+        self.call(py, future, |open| async move {
+            open.service.delete_consumer(&name).await?;
+            Ok(Done)
+        })
+    }
+
+    fn dead_letters(&self, py: Python<'_>, future: Py<PyAny>, consumer: String) -> PyResult<Operation> {
+        let handle = Runtime::current(py)?.handle.clone();
+        self.call(py, future, |open| async move {
+            Ok(Letters::new(&handle, open.service.dead_letters(&consumer).await?))
+        })
+    }
+
     /// Starts the automatic cleanup with options given as JSON.
     fn start_cleanup(&self, py: Python<'_>, options: &str) -> PyResult<Cleanup> {
         let open = Arc::clone(self.0.get(py)?);
         let runtime = Runtime::current(py)?;
-        cleanup_options(options)
+        cleanup::options(options)
             .and_then(|options| open.service.start_cleanup(options))
             .map(|cleanup| Cleanup::new(&runtime.handle, cleanup))
             .map_err(|error| errors::raise(py, &error.during("start_cleanup")))
@@ -232,39 +329,4 @@ impl Service {
             Ok(Done)
         })
     }
-}
-
-/// As the package writes them: durations in seconds.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct CleanupSettings {
-    cleanup_interval_s: Option<f64>,
-    inactive_days: Option<u32>,
-    health_check_interval_s: Option<f64>,
-    disconnected_alert_after_s: Option<f64>,
-    problematic_min_attempts: Option<u32>,
-    report_limit: Option<u32>,
-}
-
-fn cleanup_options(text: &str) -> Result<CleanupOptions> {
-    let settings: CleanupSettings =
-        serde_json::from_str(text).map_err(|error| errors::invalid("the cleanup options", &error))?;
-    let mut options = CleanupOptions::default();
-    let interval = |name: &str, value: Option<f64>, default: Duration| {
-        value.map_or(Ok(default), |value| duration(name, value))
-    };
-    options.cleanup_interval =
-        interval("cleanup_interval", settings.cleanup_interval_s, options.cleanup_interval)?;
-    options.health_check_interval =
-        interval("health_check_interval", settings.health_check_interval_s, options.health_check_interval)?;
-    options.disconnected_alert_after = interval(
-        "disconnected_alert_after",
-        settings.disconnected_alert_after_s,
-        options.disconnected_alert_after,
-    )?;
-    options.inactive_days = settings.inactive_days.unwrap_or(options.inactive_days);
-    options.problematic_min_attempts =
-        settings.problematic_min_attempts.unwrap_or(options.problematic_min_attempts);
-    options.report_limit = settings.report_limit.unwrap_or(options.report_limit);
-    Ok(options)
 }

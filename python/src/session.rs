@@ -9,9 +9,9 @@ use serde_json::json;
 use std::sync::Arc;
 
 use crate::bridge::{Done, Operation, spawn};
-use crate::config::duration;
 use crate::errors;
 use crate::link::Link;
+use crate::options::duration;
 use crate::runtime::{ProcessBound, Runtime};
 
 /// A handle on one session; it holds nothing open.
@@ -58,6 +58,14 @@ impl Session {
 
     fn is_connected(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.0.get(py)?.0.is_connected())
+    }
+
+    fn is_parked(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.get(py)?.0.is_parked())
+    }
+
+    fn health(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
+        self.call(py, future, |session, _| async move { to_json(&session.health().await?) })
     }
 
     fn reconnect_now(&self, py: Python<'_>) -> PyResult<()> {
@@ -124,6 +132,40 @@ impl Session {
     ) -> PyResult<Operation> {
         self.call(py, future, move |session, _| async move {
             session.set_typing(&to, composing).await?;
+            Ok(Done)
+        })
+    }
+
+    /// A page of what waits in the outbox, in the order in which it is sent.
+    fn outbox(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        limit: u32,
+        after: Option<String>,
+    ) -> PyResult<Operation> {
+        self.call(py, future, move |session, _| async move {
+            let page = session.outbox(limit, after.as_deref()).await?;
+            let items: Vec<_> = page
+                .items
+                .iter()
+                .map(|queued| {
+                    json!({
+                        "key": queued.key,
+                        "state": queued.state,
+                        "attempts": queued.attempts,
+                        "queuedAt": queued.queued_at,
+                        "expiresAt": queued.expires_at,
+                    })
+                })
+                .collect();
+            page_to_json(&Page { items, next: page.next, malformed: page.malformed })
+        })
+    }
+
+    fn cancel_queued(&self, py: Python<'_>, future: Py<PyAny>, message_id: String) -> PyResult<Operation> {
+        self.call(py, future, |session, _| async move {
+            session.cancel_queued(&message_id).await?;
             Ok(Done)
         })
     }

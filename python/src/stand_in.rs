@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::bridge::{Done, Operation, spawn};
-use crate::config::duration;
 use crate::errors;
+use crate::options::duration;
 use crate::runtime::{ProcessBound, Runtime};
 use crate::service::Service;
 use crate::session::to_json;

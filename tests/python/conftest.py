@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +56,15 @@ async def eventually(what: str, holds: Callable[[], Any], patience: float = PATI
         assert asyncio.get_running_loop().time() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.01)
     return found
+
+
+async def until(what: str, ask: Callable[[], Awaitable[T]], fits: Callable[[T], Any]) -> T:
+    """Asks until an answer fits."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while not fits(answer := await ask()):
+        assert asyncio.get_running_loop().time() < deadline, f"waited in vain for {what}"
+        await asyncio.sleep(0.01)
+    return answer
 
 
 async def first(stream: centralita.EventStream[E], what: str, fits: Callable[[E], Any] = bool) -> E:

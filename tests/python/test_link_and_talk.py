@@ -56,7 +56,7 @@ def test_link_talk_and_come_back(world: World) -> None:
             assert kinds == [LinkKind.LINKED]
             await text_of(messages, "while you were away")
             await eventually("progress", lambda: steps)
-            assert steps == [centralita.RestoreProgress(1, 1, "ventas")]
+            assert steps == [centralita.RestoreProgress(1, 1, 0, 0, "ventas")]
             await world.phone.wait_settled(device)
             page = await session.messages(limit=10)
             texts = {message.text for message in page.items}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import World, run
+from conftest import World, run, until
 
 import centralita
 from centralita import Status
@@ -87,10 +87,11 @@ def test_cleanup(world: World) -> None:
                 await wa.manager.record_connection_attempt("otra", False, "503")
             cleanup = wa.start_cleanup(inactive_days=10, health_check_interval=60, problematic_min_attempts=3)
             assert cleanup.is_running
-            report = await cleanup.get_health_report()
+            # The rounds begin in the background.
+            report = await until("the time", cleanup.get_health_report, lambda report: report.cleanup.next)
             assert report.running and report.statistics.total_sessions == 2
             assert [health.session_id for health in report.problematic.sessions] == ["otra"]
-            assert report.cleanup.next is not None and report.cleanup.last is None
+            assert report.cleanup.last is None
             assert await cleanup.reset_problematic_sessions(3) == 1
             assert (await cleanup.run_manual_cleanup(10)).removed == ()
             await cleanup.stop()

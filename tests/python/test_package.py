@@ -16,9 +16,9 @@ import centralita_testing
 from centralita import _native
 
 MODULES = sorted(
-    f"centralita.{module.name}"
-    for module in pkgutil.iter_modules(centralita.__path__)
-    if module.name not in {"__main__", "_native"}
+    module.name
+    for module in pkgutil.walk_packages(centralita.__path__, "centralita.")
+    if module.name not in {"centralita.__main__", "centralita._native"}
 )
 
 
@@ -80,3 +80,15 @@ def test_importing_starts_nothing() -> None:
     code = "import threading, os, centralita; print(threading.active_count(), len(os.listdir('/proc/self/task')))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout == "1 1\n"
+
+
+def test_nothing_but_the_standard_library_is_imported() -> None:
+    code = """
+import sys
+before = set(sys.modules)
+import centralita_testing, centralita, centralita.sync, centralita.testing
+roots = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(roots - sys.stdlib_module_names))
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "['centralita', 'centralita_testing']\n"

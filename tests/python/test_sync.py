@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from conftest import FAST, KEYS, PATIENCE, World
 
 import centralita
-from centralita import LinkKind, Message
+import centralita.sync
+from centralita import LinkKind, LoggedEvent, Message
 from centralita.sync import Service, Session
 
 
@@ -96,3 +98,78 @@ def test_errors_and_time_outs(sqlite_world: World) -> None:
             wa.session("nobody")
         with pytest.raises(TimeoutError):
             wa.events().next(timeout=0.05)
+
+
+def test_the_facade_has_whatever_the_service_has() -> None:
+    """Names and parameters agree, so that nothing is forgotten on one side."""
+    pairs: list[tuple[Any, Any]] = [
+        (centralita.Service, centralita.sync.Service),
+        (centralita.Session, centralita.sync.Session),
+        (centralita.SessionManager, centralita.sync.SessionManager),
+        (centralita.CleanupService, centralita.sync.CleanupService),
+        (centralita.Consumer, centralita.sync.Consumer),
+        (centralita.DeadLetters, centralita.sync.DeadLetters),
+    ]
+    # What makes sense on a loop alone, and what is private to the package.
+    only_there = {"run_until_stopped", "handle", "inject", "native"}
+    compared = 0
+    for there, here in pairs:
+        names = {name for name in vars(there) if not name.startswith("_")} - only_there
+        assert names == {name for name in vars(here) if not name.startswith("_")}, there
+        for name in names:
+            if callable(getattr(there, name)):
+                ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (here, there))
+                assert ours.keys() == theirs.keys(), (there, name)
+                defaults = {parameter: ours[parameter].default for parameter in ours}
+                assert defaults == {parameter: theirs[parameter].default for parameter in theirs}, (there, name)
+                compared += 1
+    assert compared > 50
+
+
+def test_outbox_parking_consumers_and_the_rest(sqlite_world: World) -> None:
+    world = sqlite_world
+    options: Any = {"store": world.store, "keys": KEYS, "durable_events": True, **FAST}
+    with Service(**options) as wa:
+        session = link(world, wa, "ventas")
+        to = world.contact.phone_number
+        session.park()
+        assert session.is_parked() and session.health().parked
+        wa.stop_session("ventas")
+        queued = session.send(to, "later", queue_for=60)
+        dropped = session.send(to, "never", queue_for=60)
+        assert len(session.outbox().items) == 2
+        session.cancel_queued(dropped.key.message_id)
+        progress: list[centralita.RestoreProgress] = []
+        assert wa.restore_all(wait=PATIENCE, progress=progress.append).connected == ("ventas",)
+        assert progress and wa.pacing.admitted >= 1
+        assert asyncio.run(world.contact.wait_for_message("later")).id == queued.key.message_id
+        wa.park_session("ventas")
+        session.reconnect_now()
+        session.wait_connected(timeout=PATIENCE)
+
+        with wa.consumer("crm", max_attempts=1) as consumer:
+            seen: list[str | None] = []
+
+            def handle(logged: LoggedEvent) -> None:
+                if isinstance(logged.event, Message) and not logged.event.from_me:
+                    seen.append(logged.event.text)
+                    # It runs in a thread, where it may wait.
+                    assert session.is_connected()
+                    if logged.event.text == "bad":
+                        raise ValueError("cannot")
+                    if logged.event.text == "last":
+                        consumer.stop()
+
+            for text in ("good", "bad", "last"):
+                world.contact.send_text(world.phone, text)
+            consumer.run(handle)
+            assert seen == ["good", "bad", "last"]
+            assert [info.name for info in wa.consumers()] == ["crm"]
+            letters = wa.dead_letters("crm")
+            (letter,) = letters.list().items
+            assert "ValueError: cannot" in letter.error
+            assert letters.replay_all() == 1
+            letters.discard("ventas", letter.event.seq)
+            assert letters.discard_all() == 0
+        wa.delete_consumer("crm")
+        assert wa.rewrap_keys().already_current == 1

@@ -12,11 +12,13 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import centralita_testing
 
 import centralita
+import centralita.sync
 
 WAY = sys.argv[1]
 kept = []
@@ -75,9 +77,9 @@ async def talk(wa, stand_in, ends):
     await asyncio.sleep(MOMENT.random() / 50)
 
 
-def new_service(folder):
+def new_service(folder, kind=centralita.Service, **options):
     keys = centralita.KeyRing("test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-    return centralita.Service(store=centralita.SqliteStore(Path(folder) / "c.db"), keys=keys, **FAST)
+    return kind(store=centralita.SqliteStore(Path(folder) / "c.db"), keys=keys, **FAST, **options)
 
 
 async def with_the_service(stand_in, folder):
@@ -106,6 +108,43 @@ async def without_shutdown(stand_in, folder):
         await asyncio.sleep(0)
 
 
+async def with_a_consumer(stand_in, folder):
+    """A consumer's handlers are at work when the loop ends."""
+    wa = await new_service(folder, durable_events=True).start()
+    consumer = await wa.consumer("crm")
+
+    async def handle(logged):
+        await wa.manager.get_statistics()
+
+    kept.append(asyncio.ensure_future(consumer.run(handle)))
+    await talk(wa, stand_in, asyncio.Event())
+    kept.append(wa)
+
+
+def without_async(stand_in, folder):
+    """The facade, left as it is: its loop goes on in its thread."""
+    wa = new_service(folder, kind=centralita.sync.Service).start()
+    phone, contact = stand_in.add_phone("Ventas"), stand_in.add_phone("Clienta")
+    answered, ends = threading.Semaphore(20), threading.Semaphore(0)
+
+    @wa.on(centralita.Message)
+    async def answer(message):
+        if not message.from_me:
+            await message.reply("pong")
+            answered.release()
+            ends.release()
+
+    session = wa.create_session("ventas")
+    for step in session.link():
+        if step.qr:
+            phone.scan_qr(step.qr.text)
+    threading.Thread(target=write_on, args=(contact, phone, answered), daemon=True).start()
+    for _ in range(MOMENT.randrange(0, 12)):
+        ends.acquire()
+    time.sleep(MOMENT.random() / 50)
+    kept.append(wa)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         stand_in = centralita_testing.StandIn()
@@ -114,6 +153,12 @@ def main():
             loop = asyncio.new_event_loop()
             kept.append(loop)
             loop.run_until_complete(without_shutdown(stand_in, folder))
+            return
+        if WAY == "without async":
+            without_async(stand_in, folder)
+            return
+        if WAY == "a consumer at work":
+            asyncio.run(with_a_consumer(stand_in, folder))
             return
         if WAY == "asyncio.run, never shut down":
             asyncio.run(without_shutdown(stand_in, folder))
