@@ -79,8 +79,8 @@ static void durable(wa::Service& service)
     CHECK(consumer.name() == "crm" && thrown([&] { consumer.ack("x"); }) == CENTRALITA_INVALID);
     CHECK(thrown([&] { service.open_consumer("crm"); }) == CENTRALITA_CONFLICT);
     auto released = std::make_shared<int>(0);
-    uint32_t attempts = 0;
-    bool handled = false;
+    std::atomic<uint32_t> attempts{0};
+    std::atomic<bool> handled{false};
     consumer.run([&, released](wa::EventView event, uint32_t attempt) {
         if (event.text() == "hola") {
             attempts = attempt;
@@ -189,7 +189,7 @@ int main()
     session.stop();
     const auto later = wa::Outgoing::text(contact, "mañana").queue_until(std::chrono::system_clock::now() + 1h);
     CHECK(session.send(later).find("\"status\":\"queued\"") != std::string::npos);
-    int steps = 0;
+    std::atomic<int> steps{0};
     const auto report = service.restore_and_wait(60s, [&](const centralita_restore_step& step) {
         steps++;
         CHECK(step.total == 1 && wa::view(step.session_id) == "ventas");
