@@ -26,7 +26,7 @@ impl KeyService {
 
     fn answers(&self) -> Result<()> {
         let one_less = |left: u32| left.checked_sub(1);
-        match self.failures.try_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+        match self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
             Ok(_) => Err(Error::new(self.kind, "the key service gives no key")),
             Err(_) => Ok(()),
         }
