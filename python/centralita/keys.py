@@ -66,8 +66,9 @@ class PlaintextDangerously:
 class KeyProvider(Protocol):
     """Master keys that live elsewhere, in a KMS for example.
 
-    Raise ``ConnectionError`` or ``TimeoutError`` if they cannot be reached: the caller sees ``UnavailableError`` and may
-    try again. Anything else is ``CryptoError``, with it as ``__cause__`` where a call waits for it. The coroutines run on the loop that the service was started on.
+    Raise ``ConnectionError`` or ``TimeoutError`` if they cannot be reached: a session that is being taken up asks again
+    until they can, any other caller sees ``UnavailableError`` and may try again. Anything else is ``CryptoError``, with
+    it as ``__cause__`` where a call waits for it. The coroutines run on the loop that the service was started on.
     """
 
     async def wrap(self, context: bytes, data_key: bytes) -> bytes:
