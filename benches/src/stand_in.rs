@@ -84,6 +84,8 @@ pub struct Device {
     pub queued: u64,
 }
 
+const IDLE_CONNECTIONS: usize = 4;
+
 /// The admin interface of a stand-in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -94,7 +96,9 @@ pub struct Admin {
 impl Admin {
     /// Of the stand-in at this address.
     pub fn new(url: &str) -> Self {
-        Self { http: reqwest::Client::new(), url: url.to_owned() }
+        // A worker links hundreds of sessions at once, and its memory is what is measured.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(IDLE_CONNECTIONS);
+        Self { http: http.build().expect("nothing that can fail was asked for"), url: url.to_owned() }
     }
 
     /// The address.
