@@ -67,7 +67,7 @@ impl Proxy {
         self.passage.send_replace(passage);
     }
 
-    /// Commands that came through so far, by name.
+    /// Commands that came through so far, by name and, if they are of one, collection.
     pub fn by_name(&self) -> BTreeMap<String, u64> {
         self.counts.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -157,7 +157,11 @@ async fn requests(
             && !OF_THE_DRIVER.contains(&name)
         {
             let mut counts = line.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *counts.entry(name.to_owned()).or_default() += 1;
+            let name = match command_collection(&message) {
+                Some(collection) => format!("{name} {collection}"),
+                None => name.to_owned(),
+            };
+            *counts.entry(name).or_default() += 1;
         }
         let slow = *passage.borrow();
         if let Passage::Slow(pause) = slow {
@@ -187,6 +191,30 @@ fn little_endian(bytes: &[u8], at: usize) -> Option<i32> {
 
 /// The first field of the body is the command.
 fn command_name(message: &[u8]) -> Option<&str> {
+    text(first_field(message)?.get(1..)?)
+}
+
+/// The value of that field is the collection, if it is a string.
+fn command_collection(message: &[u8]) -> Option<&str> {
+    let field = first_field(message)?;
+    if *field.first()? != STRING {
+        return None;
+    }
+    // Type (1), name and its zero, length of the value (4).
+    text(field.get(1 + command_name(message)?.len() + 1 + 4..)?)
+}
+
+/// BSON's type of strings.
+const STRING: u8 = 0x02;
+
+/// Up to the zero.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    std::str::from_utf8(&bytes[..end]).ok()
+}
+
+/// From its type on.
+fn first_field(message: &[u8]) -> Option<&[u8]> {
     if little_endian(message, 12)? != OP_MSG {
         return None;
     }
@@ -195,9 +223,7 @@ fn command_name(message: &[u8]) -> Option<&str> {
     while *message.get(at)? == 1 {
         at += 1 + usize::try_from(little_endian(message, at + 1)?).ok()?;
     }
-    let name = message.get(at + 1 + 4 + 1..)?;
-    let end = name.iter().position(|byte| *byte == 0)?;
-    std::str::from_utf8(&name[..end]).ok()
+    message.get(at + 1 + 4..)
 }
 
 #[cfg(test)]
@@ -207,9 +233,21 @@ mod tests {
     fn op_msg(name: &str, documents_first: bool) -> Vec<u8> {
         let mut body = vec![0_u8];
         let mut document = vec![0; 4];
-        document.push(0x10);
-        document.extend(name.as_bytes());
-        document.extend([0, 1, 0, 0, 0, 0]);
+        match name.split_once(' ') {
+            Some((name, collection)) => {
+                document.push(STRING);
+                document.extend(name.as_bytes());
+                document.push(0);
+                document.extend((collection.len() as i32 + 1).to_le_bytes());
+                document.extend(collection.as_bytes());
+                document.extend([0, 0]);
+            }
+            None => {
+                document.push(0x10);
+                document.extend(name.as_bytes());
+                document.extend([0, 1, 0, 0, 0, 0]);
+            }
+        }
         let length = document.len() as i32;
         document[..4].copy_from_slice(&length.to_le_bytes());
         body.extend(document);
@@ -230,6 +268,9 @@ mod tests {
     fn commands_have_names() {
         assert_eq!(command_name(&op_msg("find", false)), Some("find"));
         assert_eq!(command_name(&op_msg("insert", true)), Some("insert"));
+        assert_eq!(command_collection(&op_msg("insert", true)), None);
+        assert_eq!(command_name(&op_msg("update messages", true)), Some("update"));
+        assert_eq!(command_collection(&op_msg("update messages", true)), Some("messages"));
         assert_eq!(command_name(&[0; 40]), None);
         assert_eq!(command_name(&[]), None);
     }

@@ -322,6 +322,44 @@ async fn a_recount_brings_back_chats_that_a_crash_left_out() {
 }
 
 #[tokio::test]
+async fn an_owner_that_slept_adds_nothing_to_what_the_next_one_counted() {
+    let mongo = Mongo::new();
+    run(&mongo, async {
+        let (slept, next) = (mongo.open().await, mongo.open().await);
+        session(&*slept, "s").await;
+        let received = || async { next.get_session("s").await.unwrap().unwrap().messages_received };
+        let short = Duration::from_millis(30);
+        let Acquired::Granted(old) = slept.acquire_lease("s", "slept", short).await.unwrap() else {
+            panic!("free")
+        };
+        record(&*slept, "1").await;
+        while slept.database_now().await.unwrap() <= old.expires_at {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let long = Duration::from_secs(600);
+        assert!(matches!(next.acquire_lease("s", "next", long).await.unwrap(), Acquired::Stolen(_)));
+        assert_eq!(next.recount("s", NOW).await.unwrap(), (0, 1, 1));
+        slept.flush_counts().await.unwrap();
+        assert_eq!(received().await, 1);
+
+        // Stored behind the next owner's back: his next flush finds it.
+        record(&*slept, "2").await;
+        slept.flush_counts().await.unwrap();
+        record(&*next, "3").await;
+        next.flush_counts().await.unwrap();
+        assert_eq!(received().await, 3);
+        record(&*next, "4").await;
+        next.flush_counts().await.unwrap();
+        assert_eq!(received().await, 4);
+    })
+    .await;
+}
+
+async fn record(store: &dyn Store, id: &str) {
+    store.record_messages("s", &[message("c", id, Direction::In, 7)], &[], NOW).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_archive_that_was_broken_off_is_brought_to_its_end() {
     let mongo = Mongo::new();
     run(&mongo, async {

@@ -4,7 +4,9 @@
 //! A consumer that answers a message waits for the acknowledgement of his answer; if publishing what follows from that
 //! waited for the same consumer, both would wait for ever.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -18,6 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Received messages that may wait for subscribers before the session stops taking more from WhatsApp.
 const INBOUND_BACKLOG: usize = 1_024;
+/// A session that waits for its readers longer than this says so.
+const SLOW_READER: Duration = Duration::from_secs(30);
 
 pub(crate) struct EventPump {
     session_id: String,
@@ -160,9 +164,25 @@ impl EventPump {
 
     async fn acquire(&self, permits: usize) -> bool {
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        if let Ok(permit) = self.inbound.try_acquire_many(permits) {
+            permit.forget();
+            return true;
+        }
+        let mut room = pin!(self.inbound.acquire_many(permits));
+        let permit = tokio::select! {
+            biased;
+            permit = &mut room => permit,
+            () = self.clock.sleep(SLOW_READER) => {
+                tracing::warn!(
+                    session = %self.session_id,
+                    "no message was taken for {} s: a consumer, or a subscription whose overflow is `wait`, does not read its events",
+                    SLOW_READER.as_secs()
+                );
+                room.await
+            }
+        };
         // The semaphore is never closed.
-        let permit = self.inbound.acquire_many(permits).await.ok();
-        permit.map(tokio::sync::SemaphorePermit::forget).is_some()
+        permit.map(tokio::sync::SemaphorePermit::forget).is_ok()
     }
 
     fn queue(&self, queue: &Direct, kind: EventKind, holds_permit: bool) {

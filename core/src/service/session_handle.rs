@@ -184,7 +184,8 @@ impl Session {
     }
 
     /// Takes a message out of the outbox, whether the session runs or not. `InvalidState` if it is being sent or may
-    /// have been sent already, `NotFound` if it does not wait (any more).
+    /// have been sent already, `NotFound` if it does not wait (any more). A session that runs publishes `OutboxEnded`;
+    /// one that does not publishes nothing, since its events have no number.
     pub async fn cancel_queued(&self, message_id: &str) -> Result<()> {
         let live = self.service.live(&self.id);
         outbox::cancel(self.service.context(), &self.id, live.as_ref(), message_id)

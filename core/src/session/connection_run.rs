@@ -107,7 +107,7 @@ impl<'a> ConnectionRun<'a> {
                 self.connection.abandon().await;
                 Next::Rebuild(self.pause_after_loss(back_off, "a task of the engine panicked").await)
             }
-            Ok(Left::Stopped) => Next::End(self.close_as_asked().await),
+            Ok(Left::Stopped) => Next::End(self.close_as_asked(events).await),
             Ok(Left::LeaseLost) => {
                 self.connection.abandon().await;
                 Next::End(Err(lost_lease(live).await))
@@ -116,6 +116,7 @@ impl<'a> ConnectionRun<'a> {
                 live.begin_parking();
                 live.set_connected(false);
                 self.connection.close(CLOSE_PATIENCE).await;
+                self.take_last(events).await;
                 Next::Park
             }
             Ok(Left::Ordered(Order::Restart(reason))) => {
@@ -126,13 +127,14 @@ impl<'a> ConnectionRun<'a> {
                     RestartReason::Zombie => self.connection.abandon().await,
                     RestartReason::SendStall => self.connection.close(CLOSE_PATIENCE).await,
                 }
+                self.take_last(events).await;
                 Next::Rebuild(self.pause_after_loss(back_off, reason.explain()).await)
             }
             Ok(Left::AuthClosed) => {
                 self.connection.abandon().await;
                 let error = match self.auth.failure() {
                     Some(cause) => Error::new(cause.kind(), cause.message().to_owned()),
-                    None => Error::new(ErrorKind::Closed, "the session was stopped"),
+                    None => stopped(),
                 };
                 fail(live, self.held, error).await
             }
@@ -143,7 +145,7 @@ impl<'a> ConnectionRun<'a> {
             }
             // The stop came while an event was being stored: it ends as asked all the same.
             Err(error) if error.kind() == ErrorKind::Closed && live.stop.is_cancelled() => {
-                Next::End(self.close_as_asked().await)
+                Next::End(self.close_as_asked(events).await)
             }
             Err(error) => {
                 self.connection.abandon().await;
@@ -187,11 +189,11 @@ impl<'a> ConnectionRun<'a> {
             };
             self.take(std::mem::take(&mut batch).into_iter()).await?;
             if let Some(left) = left {
-                // What was reported before the end belongs to this connection.
-                while let Ok(event) = events.try_recv() {
-                    batch.push(event);
-                }
                 if matches!(left, Left::Ended(_)) {
+                    // What was reported before the end belongs to this connection.
+                    while let Ok(event) = events.try_recv() {
+                        batch.push(event);
+                    }
                     self.take(std::mem::take(&mut batch).into_iter()).await?;
                 }
                 return Ok(left);
@@ -232,10 +234,38 @@ impl<'a> ConnectionRun<'a> {
                 updates.push(update);
             }
         }
-        if !updates.is_empty() {
-            take_updates(self.live, self.connection, updates).await?;
+        self.store_updates(updates).await
+    }
+
+    /// Stores the receipts and the like that came before a connection was closed: the engine has confirmed them, so
+    /// WhatsApp will not say them again.
+    pub(super) async fn take_last(&self, events: &mut mpsc::UnboundedReceiver<Box<EngineEvent>>) {
+        let mut updates = Vec::new();
+        while let Ok(event) = events.try_recv() {
+            updates.push(*event);
         }
-        Ok(())
+        if let Err(error) = self.store_updates(updates).await {
+            tracing::warn!(session = %self.live.id, %error, "the last receipts and acknowledgements were not stored");
+        }
+    }
+
+    /// A stop gives them a last chance; a lost lease does not.
+    async fn store_updates(&self, updates: Vec<EngineEvent>) -> Result<()> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.held.lost.cancelled() => Ok(()),
+            stored = take_updates(self.live, self.connection, updates) => stored,
+            () = self.given_up() => Err(stopped()),
+        }
+    }
+
+    /// Completes when a stop has waited long enough for the last writes.
+    async fn given_up(&self) {
+        self.live.stop.cancelled().await;
+        self.live.context.clock.sleep(LAST_WRITES).await;
     }
 
     async fn act_on(&mut self, event: EngineEvent) -> Result<Option<EngineEvent>> {
@@ -339,14 +369,10 @@ impl<'a> ConnectionRun<'a> {
 
     /// Saves the device; a stop gives it a last chance.
     async fn save(&self) -> Result<()> {
-        let given_up = async {
-            self.live.stop.cancelled().await;
-            self.live.context.clock.sleep(LAST_WRITES).await;
-        };
         tokio::select! {
             biased;
             saved = self.connection.save() => saved,
-            () = given_up => Err(Error::new(ErrorKind::Closed, "the session was stopped")),
+            () = self.given_up() => Err(stopped()),
         }
     }
 
@@ -385,4 +411,8 @@ impl<'a> ConnectionRun<'a> {
 
 fn coded(code: &str, detail: Option<StatusDetail>) -> StatusUpdate {
     StatusUpdate { qr_code: Some(code.to_owned()), detail, ..StatusUpdate::default() }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Closed, "the session was stopped")
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::connection_run::{CLOSE_PATIENCE, ConnectionRun};
 use super::live::Goal;
 use super::pacing::Refusal;
 use super::reconnect::BackOff;
 use super::status::StatusEvent;
 use super::supervisor::{Next, detailed, ignore_written};
-use crate::engine::events::EndReason;
+use crate::engine::events::{EndReason, EngineEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session_manager::StatusUpdate;
 use crate::store::StatusDetail;
@@ -196,7 +198,10 @@ impl ConnectionRun<'_> {
         Next::End(Err(Error::new(kind, message.to_owned()).of_session(&self.live.id)))
     }
 
-    pub(super) async fn close_as_asked(&self) -> Result<()> {
+    pub(super) async fn close_as_asked(
+        &self,
+        events: &mut mpsc::UnboundedReceiver<Box<EngineEvent>>,
+    ) -> Result<()> {
         let live = self.live;
         if live.goal() == Goal::LogOut {
             let removed = self.connection.log_out(CLOSE_PATIENCE).await;
@@ -216,6 +221,7 @@ impl ConnectionRun<'_> {
             } else {
                 self.connection.close(CLOSE_PATIENCE).await;
             }
+            self.take_last(events).await;
             ignore_written(live.apply_status(StatusEvent::ConnectionEnded, StatusUpdate::default()).await);
         }
         Ok(())

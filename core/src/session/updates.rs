@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Timestamp;
 use crate::engine::connection::EngineConnection;
 use crate::engine::events::EngineEvent;
@@ -93,13 +95,8 @@ async fn apply_changes(live: &LiveSession, changes: Arc<[(MessageKey, MessageCha
         return Ok(());
     }
     let context = &live.context;
-    let changed = until_available(
-        &context.clock,
-        &live.stop,
-        |_| {},
-        || context.group.change(&live.id, Arc::clone(&changes), context.clock.now()),
-    )
-    .await?;
+    let changed =
+        patiently(live, || context.group.change(&live.id, Arc::clone(&changes), context.clock.now())).await?;
     for message in changed.into_iter().flatten() {
         live.publish(EventKind::MessageChanged(Box::new(message)));
     }
@@ -109,13 +106,7 @@ async fn apply_changes(live: &LiveSession, changes: Arc<[(MessageKey, MessageCha
 async fn rename_chat(live: &LiveSession, patch: ChatPatch) -> Result<()> {
     let context = &live.context;
     // Address-book names of people one has never written with make no chat.
-    let known = until_available(
-        &context.clock,
-        &live.stop,
-        |_| {},
-        || context.store.get_chat(&live.id, &patch.chat_id),
-    )
-    .await?;
+    let known = patiently(live, || context.store.get_chat(&live.id, &patch.chat_id)).await?;
     if known.is_some() {
         patch_chats(live, &[patch]).await?;
     }
@@ -124,25 +115,13 @@ async fn rename_chat(live: &LiveSession, patch: ChatPatch) -> Result<()> {
 
 async fn patch_chats(live: &LiveSession, patches: &[ChatPatch]) -> Result<u64> {
     let context = &live.context;
-    until_available(
-        &context.clock,
-        &live.stop,
-        |_| {},
-        || context.store.patch_chats(&live.id, patches, context.clock.now()),
-    )
-    .await
+    patiently(live, || context.store.patch_chats(&live.id, patches, context.clock.now())).await
 }
 
 async fn take_history(live: &LiveSession, history: &Blob) -> Result<()> {
     let context = &live.context;
     let limit = context.options.preload_chats.limit.clamp(1, PageRequest::MAX_LIMIT);
-    let known = until_available(
-        &context.clock,
-        &live.stop,
-        |_| {},
-        || context.store.list_chats(&live.id, limit, None),
-    )
-    .await?;
+    let known = patiently(live, || context.store.list_chats(&live.id, limit, None)).await?;
     let known: HashSet<String> = known.items.into_iter().map(|chat| chat.chat_id).collect();
     let batch = match read_history(history, &context.options.preload_chats, &known, &live.own_jid()) {
         Ok(batch) => batch,
@@ -158,17 +137,23 @@ async fn take_history(live: &LiveSession, history: &Blob) -> Result<()> {
     let mut messages = 0;
     for part in batch.messages.chunks(HISTORY_PART) {
         let part: Arc<[_]> = part.into();
-        let recorded = until_available(
-            &context.clock,
-            &live.stop,
-            |_| {},
-            || context.group.record(&live.id, Arc::clone(&part), Arc::default(), context.clock.now()),
-        )
+        let recorded = patiently(live, || {
+            context.group.record(&live.id, Arc::clone(&part), Arc::default(), context.clock.now())
+        })
         .await?;
         messages += recorded.inserted.iter().filter(|new| **new).count() as u64;
     }
     live.publish(EventKind::History { chats: batch.chats.len() as u64, messages });
     Ok(())
+}
+
+/// Waits for a store that is away. Whoever is in a hurry drops the call.
+async fn patiently<T, F, Fut>(live: &LiveSession, attempt: F) -> Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    until_available(&live.context.clock, &CancellationToken::new(), |_| {}, attempt).await
 }
 
 const HISTORY_PART: usize = 500;

@@ -1,10 +1,13 @@
 //! `stop` and `delete` take effect at once, whatever a session is doing.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use centralita::events::EventKind;
 use centralita::service::{Session, WhatsAppService};
-use centralita::session::LinkStep;
+use centralita::session::{LinkStep, Outgoing};
+use centralita::store::MessageStatus;
 use centralita_end_to_end::*;
 
 /// Above what a stop may take on a busy machine, below every pause and patience of these sessions.
@@ -110,4 +113,31 @@ stop_test!(while_another_instance_holds_the_lease, async {
     assert!(owner.session("ventas").await.unwrap().is_connected());
     shut_down(other).await;
     shut_down(owner).await;
+});
+
+stop_test!(while_a_receipt_waits_for_the_store, async {
+    let world = World::new(StoreKind::Memory).await;
+    let service = world.service().await;
+    let mut events = all_events(&service, "ventas");
+    let (session, device) = world.link(&service, "ventas").await;
+    let sent = session.send(Outgoing::text(world.contact.phone_number(), "léeme")).await.unwrap();
+    event(&mut events, "its delivery", |event| match &event.kind {
+        EventKind::MessageChanged(message) => (message.status == MessageStatus::Delivered).then_some(()),
+        _ => None,
+    })
+    .await;
+    let store = world.place.memory();
+    store.set_unavailable(true);
+    let commands = store.commands();
+    world.contact.mark_read(&world.phone.phone_number(), std::slice::from_ref(&sent.key.message_id));
+    store.wait_for_commands(commands + 1).await;
+    // The engine has confirmed the receipt: WhatsApp will not say it again.
+    device.wait_settled(PATIENCE).await.unwrap();
+    let mut stopping = pin!(session.stop());
+    assert!(futures::poll!(stopping.as_mut()).is_pending());
+    store.set_unavailable(false);
+    stopping.await.unwrap();
+    let stored = service.store().get_messages("ventas", std::slice::from_ref(&sent.key)).await.unwrap();
+    assert_eq!(stored[0].as_ref().unwrap().status, MessageStatus::Read);
+    shut_down(service).await;
 });

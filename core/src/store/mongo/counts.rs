@@ -4,6 +4,10 @@
 //! of this store, and each document remembers who counted in it last and up to which number (`countedBy`,
 //! `countedSeq`): a statement that was applied already matches nothing. A flush that could not be brought to its
 //! end is kept and goes on, under its number, before the next. What cannot be known is counted anew (`recount`).
+//!
+//! Who takes a session over from an owner that died counts it anew, and from then on the dead one must not add: it may
+//! only have slept. So a count anew leaves the generation of its lease (`countedGeneration`), and an older one that
+//! wants to add something asks for another count instead (`countAnew`), which the present owner's next flush makes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +18,7 @@ use mongodb::bson::{Document, doc};
 use super::calls::repeated;
 use super::documents::{date, unsigned};
 use super::errors::Failure;
-use super::{CHATS, Inner, MongoStore, SESSIONS, chats, recount};
+use super::{CHATS, Inner, MongoStore, SESSIONS, chats, ownership, recount};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::message::{Direction, StoredMessage};
@@ -38,6 +42,8 @@ struct Gathered {
     tallies: HashMap<String, Tally>,
     /// Sessions whose counters may be wrong, because what became of a write is unknown.
     doubtful: HashSet<String>,
+    /// The generation of the lease under which this store last held each session.
+    generations: HashMap<String, u64>,
     last_seq: i64,
 }
 
@@ -47,6 +53,8 @@ pub(super) struct Tally {
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) new_chats: u64,
+    /// Of the lease under which they were stored, if there was one.
+    pub(super) generation: Option<u64>,
     /// When a new message was stored last; `None` if none was.
     pub(super) activity: Option<Timestamp>,
     /// By chat: the newest time, and how many more are unread.
@@ -56,6 +64,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    pub(super) fn has_numbers(&self) -> bool {
+        self.sent + self.received + self.new_chats > 0
+    }
+
     fn add(&mut self, messages: &[StoredMessage], inserted: &[bool], now: Timestamp) {
         for (message, _) in messages.iter().zip(inserted).filter(|(_, new)| **new) {
             let counts = u32::from(!message.from_history);
@@ -121,13 +133,33 @@ impl Counts {
             return;
         }
         let mut gathered = self.gathered();
+        let generation = gathered.generations.get(session).copied();
         let tally = gathered.tallies.entry(session.to_owned()).or_default();
+        let before = std::mem::replace(&mut tally.generation, generation);
+        let of_two_leases = tally.has_numbers() && before != generation;
         tally.add(messages, inserted, now);
         tally.names.extend(names.iter().cloned());
+        if of_two_leases {
+            gathered.doubtful.insert(session.to_owned());
+        }
+    }
+
+    /// This store holds the session's lease from now on.
+    pub(super) fn note_lease(&self, session: &str, generation: u64) {
+        self.gathered().generations.insert(session.to_owned(), generation);
+    }
+
+    /// Of the lease under which this store last held a session.
+    pub(super) fn generation(&self, session: &str) -> Option<u64> {
+        self.gathered().generations.get(session).copied()
     }
 
     pub(super) fn note_new_chats(&self, session: &str, count: u64) {
-        self.gathered().tallies.entry(session.to_owned()).or_default().new_chats += count;
+        let mut gathered = self.gathered();
+        let generation = gathered.generations.get(session).copied();
+        let tally = gathered.tallies.entry(session.to_owned()).or_default();
+        tally.generation = tally.generation.or(generation);
+        tally.new_chats += count;
     }
 
     /// Has a session counted anew with the next flush.
@@ -261,6 +293,7 @@ async fn write(inner: &Inner, flush: &Flush) -> Attempt<Outcome> {
     let mut outcome = Outcome::default();
     let mut chats = chats::count_statements(flush);
     let (counting, mut sessions) = session_statements(flush);
+    let mut adding = sessions.len();
     for _ in 0..chats::COLLISIONS {
         let statements = chats.iter().map(|(_, one)| one.clone()).collect();
         let written =
@@ -273,6 +306,11 @@ async fn write(inner: &Inner, flush: &Flush) -> Attempt<Outcome> {
             );
             outcome.doubtful.insert(counting[index].to_owned());
         }
+        if written.1.count < adding as u64 {
+            outcome.doubtful.extend(ownership::unmatched(inner, flush, &counting).await?);
+        }
+        // Only once: a statement that was applied matches nothing the next time.
+        adding = 0;
         for index in written.0.inserted {
             *outcome.new_chats.entry(chats[index].0.to_owned()).or_default() += 1;
         }
@@ -303,6 +341,7 @@ fn session_statements(flush: &Flush) -> (Vec<&str>, Vec<Document>) {
     let statements = counting.map(|(session, tally)| {
         let mut filter = doc! { "sessionId": session };
         flush.once(&mut filter);
+        ownership::may_add(tally, &mut filter);
         let mut set = doc! { "updatedAt": date(tally.activity.unwrap_or(flush.now)) };
         flush.mark(&mut set);
         let mut update = doc! { "$set": set };

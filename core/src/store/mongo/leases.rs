@@ -22,6 +22,18 @@ type Attempt<T> = std::result::Result<T, Failure>;
 /// How often an acquirer looks again when others change the lease between its look and its write.
 const ROUNDS: usize = 64;
 
+impl MongoStore {
+    /// What is counted from now on is counted under this lease.
+    fn note(&self, acquired: &Acquired) {
+        match acquired {
+            Acquired::Granted(lease) | Acquired::Stolen(lease) => {
+                self.0.counts.note_lease(&lease.session, lease.generation);
+            }
+            Acquired::Held(_) => {}
+        }
+    }
+}
+
 #[async_trait]
 impl LeaseStore for MongoStore {
     async fn acquire_lease(&self, session: &str, owner: &str, duration: Duration) -> Result<Acquired> {
@@ -34,6 +46,7 @@ impl LeaseStore for MongoStore {
             async move { acquire(&inner, &session, &owner, duration).await }
         })
         .await
+        .inspect(|acquired| self.note(acquired))
     }
 
     async fn acquire_leases(
@@ -65,7 +78,10 @@ impl LeaseStore for MongoStore {
         let mut results = Vec::with_capacity(sessions.len());
         for session in sessions {
             results.push(match acquired.remove(*session) {
-                Some(acquired) => Ok(acquired),
+                Some(acquired) => {
+                    self.note(&acquired);
+                    Ok(acquired)
+                }
                 // Somebody else was at it at the same time.
                 None => self.acquire_lease(session, &owner, duration).await,
             });

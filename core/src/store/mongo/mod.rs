@@ -27,6 +27,7 @@ mod leases;
 mod messages;
 mod options;
 mod outbox;
+mod ownership;
 mod patches;
 mod record;
 mod recount;

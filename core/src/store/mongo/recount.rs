@@ -7,7 +7,7 @@ use mongodb::bson::{Document, doc};
 
 use super::documents::{Fields, date, unsigned};
 use super::errors::Failure;
-use super::{CHATS, Inner, MESSAGES, SESSIONS, chats};
+use super::{CHATS, Inner, MESSAGES, SESSIONS, chats, ownership};
 use crate::clock::Timestamp;
 
 /// Counts a session's messages and chats, and sets its counters. Returns `(sent, received, chats)`.
@@ -16,6 +16,7 @@ pub(super) async fn recount(
     session: &str,
     now: Timestamp,
 ) -> std::result::Result<(u64, u64, u64), Failure> {
+    ownership::claim(inner, session).await?;
     let mine = doc! { "$match": { "sessionId": session } };
     let group = doc! { "$group": {
         "_id": "$chatId",
