@@ -34,6 +34,11 @@ pub(super) struct LaneOptions {
     pub(super) in_flight: usize,
     /// Groups that are not full begin at least this far apart.
     pub(super) spacing: Duration,
+    /// A lane that began a group less than this ago is busy.
+    pub(super) busy: Duration,
+    /// In a busy lane a group begins once nothing has joined it for so long, or its oldest entry has waited for
+    /// `spacing`. What follows on a group of another lane comes in a burst, of which the first would go alone.
+    pub(super) gap: Duration,
     /// So long a group gathers while another is in flight, unless it is full or that one ends before.
     pub(super) overlap: Duration,
     /// Entries of one group at most.
@@ -78,6 +83,8 @@ struct State<W: Work> {
 struct Entry<W: Work> {
     work: W,
     bytes: usize,
+    /// Monotonic.
+    arrived: Duration,
     ticket: Ticket<W::Answer>,
 }
 
@@ -124,7 +131,8 @@ impl<W: Work> Lane<W> {
         let kib = Arc::clone(&shared.kib).acquire_many_owned(kib).await.map_err(|_| ended())?;
         let (reply, answer) = oneshot::channel();
         let ticket = Ticket { reply, _room: (entry, kib) };
-        shared.state().queue.push_back(Entry { work, bytes, ticket });
+        let arrived = shared.clock.monotonic();
+        shared.state().queue.push_back(Entry { work, bytes, arrived, ticket });
         shared.pump();
         answer.await.map_err(|_| ended())?
     }
@@ -206,9 +214,9 @@ impl<W: Work> Shared<W> {
         if let Some(began) = state.last_began
             && state.queue.len() < self.options.group
         {
-            let apart = if state.in_flight == 0 { self.options.spacing } else { self.options.overlap };
-            if began + apart > now {
-                self.pump_at(&mut state, began + apart, now);
+            let at = self.begins_at(&state, began, now);
+            if at > now {
+                self.pump_at(&mut state, at, now);
                 return None;
             }
         }
@@ -222,6 +230,19 @@ impl<W: Work> Shared<W> {
         state.in_flight += 1;
         state.last_began = Some(now);
         Some(group)
+    }
+
+    /// When a group that is not full may begin, the last having begun at `began`.
+    fn begins_at(&self, state: &State<W>, began: Duration, now: Duration) -> Duration {
+        let LaneOptions { spacing, overlap, busy, gap, .. } = self.options;
+        if state.in_flight > 0 {
+            return began + overlap;
+        }
+        let (Some(oldest), Some(newest)) = (state.queue.front(), state.queue.back()) else { return now };
+        if began + busy <= now {
+            return now;
+        }
+        (newest.arrived + gap).min(oldest.arrived + spacing).max(began + spacing)
     }
 
     fn pump_at(self: &Arc<Self>, state: &mut State<W>, at: Duration, now: Duration) {

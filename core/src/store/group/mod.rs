@@ -40,6 +40,10 @@ const IN_FLIGHT: usize = 4;
 const OVERLAP: Duration = Duration::from_secs(1);
 /// Groups of one lane begin at least this far apart, unless they are full: only a busy lane ever waits for it.
 const SPACING: Duration = Duration::from_millis(10);
+/// A lane that began a group less than this ago is busy.
+const BUSY: Duration = Duration::from_secs(1);
+/// In a busy lane a group waits until nothing has joined it for so long, at most [`SPACING`].
+const GAP: Duration = Duration::from_millis(2);
 /// Entries in one group.
 const GROUP: usize = 1_024;
 /// Auth states read at once.
@@ -76,6 +80,8 @@ impl GroupCommit {
         let options = |merges_sessions| LaneOptions {
             in_flight: if groups { usize::MAX } else { IN_FLIGHT },
             spacing: if groups { Duration::ZERO } else { SPACING },
+            busy: if groups { Duration::ZERO } else { BUSY },
+            gap: if groups { Duration::ZERO } else { GAP },
             overlap: if groups { Duration::ZERO } else { OVERLAP },
             group: GROUP,
             group_bytes: GROUP_BYTES,

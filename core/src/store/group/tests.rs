@@ -74,6 +74,8 @@ fn options(merges_sessions: bool) -> LaneOptions {
     LaneOptions {
         in_flight: 2,
         spacing: Duration::from_millis(2),
+        busy: Duration::from_secs(3_600),
+        gap: Duration::from_millis(1),
         overlap: Duration::from_millis(3),
         group: 4,
         group_bytes: 8 << 10,
@@ -184,6 +186,32 @@ async fn what_comes_together_goes_together_and_a_lone_write_at_once() {
     assert_eq!(book.groups.load(Ordering::SeqCst), 1);
     // A full group does not wait either.
     let answers = join_all((0..100).map(|session| lane.submit(note(session)))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(book.groups.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn in_a_busy_lane_the_first_of_a_burst_waits_for_the_others() {
+    let book = Arc::new(Book::default());
+    let note = |session: usize| Note {
+        book: Arc::clone(&book),
+        session: format!("s{session}"),
+        number: 0,
+        size: 10,
+        slow: 0,
+        refused: false,
+    };
+    let wide = LaneOptions { group: 100, waiting: 100, waiting_bytes: 1 << 20, ..options(false) };
+    let lane = lane(LaneOptions {
+        spacing: Duration::from_millis(200),
+        gap: Duration::from_millis(100),
+        overlap: Duration::from_secs(3_600),
+        ..wide
+    });
+    lane.submit(note(0)).await.unwrap();
+    // Past the spacing: a group could begin with whoever comes first.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let answers = join_all((0..50).map(|session| lane.submit(note(session)))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(book.groups.load(Ordering::SeqCst), 2);
 }
