@@ -175,6 +175,16 @@
 #define CENTRALITA_INTERNAL 91
 
 /**
+ * Room for a wrapped data key, in bytes.
+ */
+#define CENTRALITA_WRAPPED_KEY_MAX 16384
+
+/**
+ * Bytes of a data key.
+ */
+#define CENTRALITA_DATA_KEY_LEN 32
+
+/**
  * Sessions connect as they should.
  */
 #define CENTRALITA_BREAKER_CLOSED 1
@@ -511,6 +521,58 @@ typedef struct {
      */
     size_t len;
 } centralita_str;
+
+/**
+ * Wraps and unwraps the data keys of sessions with a master key that the library never sees. Start from
+ * `CENTRALITA_KEY_PROVIDER_INIT`.
+ *
+ * The functions are called on threads of the library, several at once, and may block. Each answers `CENTRALITA_OK`;
+ * `CENTRALITA_UNAVAILABLE` or `CENTRALITA_TIMEOUT` if it cannot be reached, and is then asked again while the session
+ * waits; anything else is a refusal, which ends the session. They must not call back into the library.
+ */
+typedef struct {
+    /**
+     * `sizeof(centralita_key_provider)`.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Given to the functions below.
+     */
+    void *user_data;
+    /**
+     * Wraps the `CENTRALITA_DATA_KEY_LEN` bytes at `data_key`, bound to `session_id`: writes at most `capacity`
+     * (`CENTRALITA_WRAPPED_KEY_MAX`) bytes to `wrapped` and their number to `len`.
+     */
+    int32_t (*wrap)(void *user_data,
+                    centralita_str session_id,
+                    const uint8_t *data_key,
+                    uint8_t *wrapped,
+                    size_t capacity,
+                    size_t *len);
+    /**
+     * Writes to `data_key` the `CENTRALITA_DATA_KEY_LEN` bytes that `wrap` was given with this `session_id`, now or
+     * under an older master key.
+     */
+    int32_t (*unwrap)(void *user_data,
+                      centralita_str session_id,
+                      const uint8_t *wrapped,
+                      size_t len,
+                      uint8_t *data_key);
+    /**
+     * 1 if `wrapped` was made with the current master key, 0 if `centralita_service_rewrap_keys` is to renew it. NULL:
+     * always 1.
+     */
+    int32_t (*is_current)(void *user_data, const uint8_t *wrapped, size_t len);
+    /**
+     * Releases `user_data`: called exactly once, after the last call, or at once if setting the provider fails. May be
+     * NULL.
+     */
+    void (*drop)(void *user_data);
+} centralita_key_provider;
 
 /**
  * How a call ends later instead of waiting here. Start from `CENTRALITA_ASYNC_INIT`.
@@ -956,6 +1018,14 @@ int32_t centralita_config_option(size_t index,
 void centralita_config_free(centralita_config **config);
 
 /**
+ * Has a provider of the host's hold the master keys, in the place of the options `keys` and `key_file`. It is released
+ * with the service, or with `config` if no service is opened with it.
+ */
+int32_t centralita_config_set_key_provider(centralita_config *config,
+                                           const centralita_key_provider *provider,
+                                           centralita_error **err);
+
+/**
  * Opens a service: connects to the store, checks the keys, starts the threads. No session is started: see
  * `centralita_service_restore` and `centralita_session_create`.
  *
@@ -1050,6 +1120,20 @@ int32_t centralita_service_restore_and_wait(const centralita_service *service,
                                             const centralita_async *later,
                                             centralita_buf *out,
                                             centralita_error **err);
+
+/**
+ * Wraps the data key of every stored session with the primary master key. To rotate: open the services with the new key
+ * first in the option `keys` and the old one behind it, call this until nothing is `heldElsewhere` or `failed`, then
+ * leave the old key out. It may be repeated at any time; sessions that another instance runs are not touched, that
+ * instance renews them itself when it next opens them with the new key.
+ *
+ * Gives JSON `{"rewrapped","alreadyCurrent","heldElsewhere":[ids],"failed":[{"sessionId","kind","message"}]}`. `later`
+ * and `out` may be NULL. `CENTRALITA_INVALID` if encryption is off.
+ */
+int32_t centralita_service_rewrap_keys(const centralita_service *service,
+                                       const centralita_async *later,
+                                       centralita_buf *out,
+                                       centralita_error **err);
 
 /**
  * Waits until an operation has ended and answers as the call would have done that waits. `CENTRALITA_PENDING` if it
@@ -1927,6 +2011,8 @@ int32_t centralita_metrics_text(centralita_buf *out,
     { (uint32_t)sizeof(centralita_sink), 0, CENTRALITA_OVERFLOW_DROP_OLDEST, 0, NULL, NULL, NULL, NULL, NULL, 0 }
 #define CENTRALITA_ASYNC_INIT { (uint32_t)sizeof(centralita_async), 0, NULL, NULL, NULL, NULL }
 #define CENTRALITA_PROGRESS_INIT { (uint32_t)sizeof(centralita_progress), 0, NULL, NULL, NULL }
+#define CENTRALITA_KEY_PROVIDER_INIT \
+    { (uint32_t)sizeof(centralita_key_provider), 0, NULL, NULL, NULL, NULL, NULL }
 #define CENTRALITA_LOG_SINK_INIT { (uint32_t)sizeof(centralita_log_sink), 0, NULL, NULL, NULL }
 #define CENTRALITA_OUTGOING_INIT \
     { (uint32_t)sizeof(centralita_outgoing), 0, { NULL, 0 }, { NULL, 0 }, \

@@ -613,6 +613,11 @@ public:
     {
         return detail::text([&](auto out, auto err) { return centralita_service_running_sessions(raw(), out, err); });
     }
+    // New master keys: see centralita_service_rewrap_keys.
+    std::string rewrap_keys()
+    {
+        return detail::text([&](auto out, auto err) { return centralita_service_rewrap_keys(raw(), nullptr, out, err); });
+    }
     // As JSON; the same without it: figures().
     std::string health() const
     {

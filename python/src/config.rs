@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use centralita::clock::SystemClock;
 use centralita::service::WhatsAppService;
 use centralita::service::options::ServiceOptions;
 use centralita::store::mongo::MongoOptions;
 use centralita::store::sqlite::SqliteOptions;
 use centralita::store::{MemoryStore, MongoStore, SqliteStore, Store};
-use centralita::vault::{KeyProvider, KeyRing, Vault};
+use centralita::vault::{KeyProvider, KeyRing};
 use centralita::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -72,17 +71,15 @@ impl Config {
         options.apply(&mut service_options)?;
         let store = store.open().await?;
         let builder = WhatsAppService::builder().shared_store(Arc::clone(&store)).options(service_options);
-        let (mut builder, vault) = match keys {
-            Some(keys) => {
-                (builder.key_provider(Arc::clone(&keys)), Vault::encrypted(keys, SystemClock::shared()))
-            }
-            None => (builder.dangerously_store_credentials_in_plaintext(), Vault::plaintext_dangerously()),
+        let mut builder = match keys {
+            Some(keys) => builder.key_provider(keys),
+            None => builder.dangerously_store_credentials_in_plaintext(),
         };
         if let Some(id) = instance_id {
             builder = builder.instance_id(id);
         }
         match builder.start().await {
-            Ok(service) => Ok(Open { service, store, vault }),
+            Ok(service) => Ok(Open { service, store }),
             Err(error) => {
                 if let Err(closing) = store.close().await {
                     tracing::warn!(error = %closing, "the store of a service that did not start was not closed");

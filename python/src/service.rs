@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use centralita::service::{RestoreProgress, RestoreReport, WhatsAppService};
 use centralita::store::Store;
-use centralita::vault::{self, KeyProvider, RewrapReport, Vault};
+use centralita::vault::{KeyProvider, RewrapReport};
 use centralita::{Error, ErrorKind, Result};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -30,8 +30,6 @@ use crate::{errors, session};
 pub(crate) struct Open {
     pub(crate) service: WhatsAppService,
     pub(crate) store: Arc<dyn Store>,
-    /// With the service's keys: to rotate them.
-    pub(crate) vault: Vault,
 }
 
 impl Open {
@@ -237,7 +235,7 @@ impl Service {
     fn rewrap_keys(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<Operation> {
         self.call(py, future, |open| async move {
             let RewrapReport { rewrapped, already_current, held_elsewhere, failed, .. } =
-                vault::rewrap(open.store.as_ref(), &open.vault, |_| {}).await?;
+                open.service.rewrap_keys(|_| {}).await?;
             let failed: Vec<_> = failed
                 .iter()
                 .map(|failure| {

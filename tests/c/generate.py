@@ -117,6 +117,7 @@ def argument(name, kind, parameter):
         "centralita_outgoing": "outgoing()",
         "centralita_sink": "sink()",
         "centralita_progress": "progress()",
+        "centralita_key_provider": "one_of_two(NULL, &(centralita_key_provider)CENTRALITA_KEY_PROVIDER_INIT)",
         "centralita_handler": "handler()",
         "centralita_session_figures": "session_figures()",
         "centralita_service_figures": "service_figures()",

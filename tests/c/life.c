@@ -226,6 +226,136 @@ static void outbox(centralita_session *session, const char *contact)
     STATUS(CENTRALITA_NOT_FOUND, centralita_session_cancel_queued(session, centralita_cstr(id), NULL, &err));
 }
 
+#define OLD_KEY "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+#define NEW_KEY "next:Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
+
+static centralita_service *open_keyed(const char *store, const char *keys)
+{
+    centralita_error *err = NULL;
+    centralita_config *config = test_config();
+    centralita_service *service = NULL;
+    OK(centralita_config_set(config, CENTRALITA_STR("keys"), centralita_cstr(keys), &err));
+    OK(centralita_config_set(config, CENTRALITA_STR("sqlite_readers"), CENTRALITA_STR("1"), &err));
+    OK(centralita_service_open(centralita_cstr(store), config, &service, &err));
+    centralita_config_free(&config);
+    return service;
+}
+
+/* A new master key: the old one is needed until every session is under the new one, and then no more. */
+static void rotate(const char *store)
+{
+    centralita_error *err = NULL;
+    centralita_buf json = CENTRALITA_BUF_INIT;
+    centralita_session *session = NULL;
+    centralita_service *service = open_keyed(store, NEW_KEY "," OLD_KEY);
+    OK(centralita_service_rewrap_keys(service, NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"rewrapped\":1") && strstr(json.ptr, "\"heldElsewhere\":[]"));
+    centralita_buf_free(&json);
+    OK(centralita_service_rewrap_keys(service, NULL, &json, &err));
+    CHECK(strstr(json.ptr, "\"rewrapped\":0") && strstr(json.ptr, "\"alreadyCurrent\":1"));
+    centralita_buf_free(&json);
+    OK(centralita_service_shutdown(service, PATIENCE_MS, NULL, &err));
+    centralita_service_free(&service);
+
+    service = open_keyed(store, NEW_KEY);
+    OK(centralita_session_create(service, CENTRALITA_STR("ventas"), NULL, &session, &err));
+    OK(centralita_session_wait_connected(session, PATIENCE_MS, NULL, &err));
+    OK(centralita_service_shutdown(service, PATIENCE_MS, NULL, &err));
+    centralita_session_free(&session);
+    centralita_service_free(&service);
+}
+
+struct kms {
+    atomic_int wraps, unwraps, drops;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+};
+
+static int32_t kms_wrap(void *user_data, centralita_str session_id, const uint8_t *data_key, uint8_t *wrapped,
+                        size_t capacity, size_t *len)
+{
+    struct kms *kms = user_data;
+    CHECK(session_id.len == 3 && memcmp(session_id.ptr, "kms", 3) == 0 && capacity == CENTRALITA_WRAPPED_KEY_MAX);
+    if (kms->wraps++ == 0) {
+        return CENTRALITA_UNAVAILABLE; /* Asked again. */
+    }
+    for (int i = 0; i < CENTRALITA_DATA_KEY_LEN; i++) {
+        wrapped[i] = data_key[i] ^ 0x5a;
+    }
+    *len = CENTRALITA_DATA_KEY_LEN;
+    return CENTRALITA_OK;
+}
+
+static int32_t kms_unwrap(void *user_data, centralita_str session_id, const uint8_t *wrapped, size_t len,
+                          uint8_t *data_key)
+{
+    ((struct kms *)user_data)->unwraps++;
+    CHECK(session_id.len == 3 && len == CENTRALITA_DATA_KEY_LEN);
+    for (int i = 0; i < CENTRALITA_DATA_KEY_LEN; i++) {
+        data_key[i] = wrapped[i] ^ 0x5a;
+    }
+    return CENTRALITA_OK;
+}
+
+static int32_t kms_refuses(void *user_data, centralita_str session_id, const uint8_t *wrapped, size_t len,
+                           uint8_t *data_key)
+{
+    (void)user_data, (void)session_id, (void)wrapped, (void)len, (void)data_key;
+    return CENTRALITA_CRYPTO;
+}
+
+static void kms_drop(void *user_data)
+{
+    struct kms *kms = user_data;
+    pthread_mutex_lock(&kms->lock);
+    kms->drops++;
+    pthread_cond_broadcast(&kms->changed);
+    pthread_mutex_unlock(&kms->lock);
+}
+
+/* Master keys in a service of the host's: away at first, then there after a restart, then refusing. */
+static void key_provider(const char *phone)
+{
+    char path[256];
+    struct kms kms = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+    centralita_key_provider provider = CENTRALITA_KEY_PROVIDER_INIT;
+    centralita_error *err = NULL;
+    centralita_session *session = NULL;
+    snprintf(path, sizeof path, "%s/kms.db", temporary_folder());
+    provider.user_data = &kms;
+    provider.drop = kms_drop;
+    provider.wrap = kms_wrap;
+    centralita_config *config = test_config();
+    STATUS(CENTRALITA_INVALID, centralita_config_set_key_provider(config, &provider, &err));
+    CHECK(kms.drops == 1);
+    centralita_config_free(&config);
+    for (int start = 0; start < 3; start++) {
+        centralita_service *service = NULL;
+        config = test_config();
+        provider.unwrap = start < 2 ? kms_unwrap : kms_refuses;
+        OK(centralita_config_set_key_provider(config, &provider, &err));
+        OK(centralita_service_open(centralita_cstr(path), config, &service, &err));
+        centralita_config_free(&config);
+        OK(centralita_session_create(service, CENTRALITA_STR("kms"), NULL, &session, &err));
+        if (start == 0) {
+            link_session(session, phone);
+        } else if (start == 1) {
+            OK(centralita_session_wait_connected(session, PATIENCE_MS, NULL, &err));
+        } else {
+            STATUS(CENTRALITA_CRYPTO, centralita_session_wait_connected(session, PATIENCE_MS, NULL, &err));
+        }
+        OK(centralita_service_shutdown(service, PATIENCE_MS, NULL, &err));
+        centralita_session_free(&session);
+        centralita_service_free(&service);
+        pthread_mutex_lock(&kms.lock);
+        while (kms.drops < start + 2) {
+            pthread_cond_wait(&kms.changed, &kms.lock);
+        }
+        pthread_mutex_unlock(&kms.lock);
+    }
+    CHECK(kms.wraps == 2 && kms.unwraps >= 1 && kms.drops == 4);
+}
+
 int main(int argc, char **argv)
 {
     char phone[32], contact[32], path[256], answer[65536];
@@ -304,6 +434,8 @@ int main(int argc, char **argv)
     CHECK(bot.drops == 2);
     centralita_session_free(&bot.session);
     centralita_service_free(&service);
+    rotate(store);
+    key_provider(phone);
     printf("life: ok\n");
     return 0;
 }

@@ -8,6 +8,7 @@ pub mod import;
 pub mod options;
 mod outbox_watch;
 mod restore;
+mod rotation;
 mod session_handle;
 
 pub use builder::WhatsAppServiceBuilder;

@@ -4,15 +4,20 @@
 //! | --- | --- |
 //! | `settings` | every option: its name, its meaning, where it goes |
 //! | `values` | how their texts are read |
+//! | `key_provider` | master keys that a host keeps elsewhere |
 
+pub mod key_provider;
 mod settings;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use centralita::events::durable::DurableEventOptions;
 use centralita::service::options::ServiceOptions;
-use centralita::vault::KeyRing;
+use centralita::store::mongo::MongoOptions;
+use centralita::store::sqlite::SqliteOptions;
+use centralita::vault::{KeyProvider, KeyRing};
 
 use self::settings::SETTINGS;
 use crate::boundary::{call, enter, get, guard, required, take};
@@ -27,6 +32,8 @@ pub struct centralita_config {
     log_events: bool,
     event_log: DurableEventOptions,
     pub(crate) gather_metrics: bool,
+    pub(crate) mongo: MongoOptions,
+    pub(crate) sqlite: SqliteOptions,
     pub(crate) keys: Option<Keys>,
     pub(crate) instance_id: Option<String>,
     pub(crate) worker_threads: usize,
@@ -35,6 +42,7 @@ pub struct centralita_config {
 pub(crate) enum Keys {
     Ring(KeyRing),
     File(PathBuf),
+    Provider(Arc<dyn KeyProvider>),
     Plaintext,
 }
 
@@ -163,6 +171,10 @@ mod tests {
             ("per_session_metrics", "true", "on"),
             ("rate_per_session", "60/10", "60/"),
             ("outbox_max_entries", "5", "many"),
+            ("mongo_max_pool_size", "5", "4294967296"),
+            ("mongo_create_indexes", "false", "no"),
+            ("sqlite_readers", "3", "256"),
+            ("sqlite_max_file_bytes", "1000000", "1 MB"),
         ] {
             assert_eq!(set(&mut config, name, good), CENTRALITA_OK, "{name}");
             assert_eq!(set(&mut config, name, bad), crate::status::CENTRALITA_INVALID, "{name}");
@@ -182,6 +194,18 @@ mod tests {
         let source = include_str!("../../../core/src/service/options.rs");
         let fields = source.split("pub struct ServiceOptions {").nth(1).unwrap().split("\n}").next().unwrap();
         let mut count = 0;
+        for (options, prefix) in [
+            (include_str!("../../../core/src/store/mongo/options.rs"), "mongo"),
+            (include_str!("../../../core/src/store/sqlite/options.rs"), "sqlite"),
+        ] {
+            for field in options.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(':')) {
+                let (field, name) = (field.0, format!("{prefix}_{}", field.0));
+                let named = SETTINGS.iter().any(|setting| setting.name.starts_with(&name));
+                assert!(named || field == "clock", "option {name} has no name in settings.rs");
+                count += 1;
+            }
+        }
+        assert!(count > 9, "the options of the stores were not found");
         for line in fields.lines() {
             let Some((field, _)) = line.trim().strip_prefix("pub ").and_then(|line| line.split_once(':'))
             else {
@@ -193,6 +217,6 @@ mod tests {
             assert!(named, "option {field} has no name in settings.rs");
             count += 1;
         }
-        assert!(count > 30, "the options of the core were not found");
+        assert!(count > 40, "the options of the core were not found");
     }
 }

@@ -43,6 +43,26 @@ settings! {
         |config, value| config.gather_metrics = flag(value)?;
     "per_session_metrics": "true: figures of a session carry its id: a series for each session; default: false",
         |config, value| config.options.per_session_metrics = flag(value)?;
+    "mongo_database": "database to use if the URI names none; default: centralita",
+        |config, value| config.mongo.database = value.to_owned();
+    "mongo_max_pool_size": "connections to MongoDB at most, unless the URI says maxPoolSize; default: 32",
+        |config, value| config.mongo.max_pool_size = number(value)?;
+    "mongo_deadline_ms": "how long a call to MongoDB, repetitions included, may take; default: 30000",
+        |config, value| config.mongo.deadline = milliseconds(value)?;
+    "mongo_write_timeout_ms": "how long MongoDB may take to make a write durable on a majority; default: 10000",
+        |config, value| config.mongo.write_timeout = milliseconds(value)?;
+    "mongo_count_interval_ms": "how long chats and counters may lag behind their messages; default: 1000",
+        |config, value| config.mongo.count_interval = milliseconds(value)?;
+    "mongo_create_indexes": "false: the collections have their indexes already, and this account may not make any; default: true",
+        |config, value| config.mongo.create_indexes = flag(value)?;
+    "sqlite_cache_bytes": "memory for pages of the database, all connections together; default: 8388608",
+        |config, value| config.sqlite.cache_bytes = number(value)?;
+    "sqlite_readers": "connections that read beside the writer; default: 2",
+        |config, value| config.sqlite.readers = number(value)?;
+    "sqlite_busy_timeout_ms": "how long a lock of another program on the file is waited for; default: 5000",
+        |config, value| config.sqlite.busy_timeout = milliseconds(value)?;
+    "sqlite_max_file_bytes": "how large the file may grow; default: no limit",
+        |config, value| config.sqlite.max_file_bytes = Some(number(value)?);
     "device_name": "name under which phones list the device; default: centralita",
         |config, value| config.options.device_name = value.to_owned();
     "push_name": "name shown until the phone tells its own",

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `open` | which store, which keys, which threads |
 //! | `restore` | starting what ran before, with progress |
+//! | `rotation` | new master keys |
 //! | `health` | how its sessions do |
 
 pub mod health;
 mod open;
 pub mod restore;
+pub mod rotation;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};

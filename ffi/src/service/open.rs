@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use centralita::runtime::RuntimeHandle;
 use centralita::service::WhatsAppService;
+use centralita::store::mongo::MongoOptions;
+use centralita::store::sqlite::SqliteOptions;
 use centralita::store::{MemoryStore, MongoStore, SqliteStore, Store};
-use centralita::vault::KeyRing;
+use centralita::vault::{KeyProvider, KeyRing};
 use centralita::{Error, ErrorKind};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -36,14 +38,14 @@ pub(super) fn open(address: &str, config: centralita_config) -> Outcome<Service>
         metrics::gather(&handle)?;
     }
     let options = config.service_options();
-    let keys = key_ring(config.keys, address)?;
-    let store = open_store(address, &handle)?;
+    let keys = key_provider(config.keys, address)?;
+    let store = open_store(address, config.mongo, config.sqlite, &handle)?;
     let builder = WhatsAppService::builder()
         .shared_store(store)
         .runtime(RuntimeHandle::from_tokio(handle.clone()))
         .options(options);
     let builder = match keys {
-        Some(keys) => builder.keys(keys),
+        Some(keys) => builder.key_provider(keys),
         None => builder.dangerously_store_credentials_in_plaintext(),
     };
     let builder = match config.instance_id {
@@ -83,27 +85,33 @@ impl Drop for Runtimes {
 }
 
 /// A MongoDB URI, `memory:`, or the path of an SQLite file.
-fn open_store(address: &str, runtime: &Handle) -> Outcome<Arc<dyn Store>> {
+fn open_store(
+    address: &str,
+    mongo: MongoOptions,
+    sqlite: SqliteOptions,
+    runtime: &Handle,
+) -> Outcome<Arc<dyn Store>> {
     if address.is_empty() {
         let message = "no store; pass a path, memory: or mongodb://host:27017/database";
         return Err(Error::new(ErrorKind::Invalid, message).during("open").into());
     }
     if is_mongo(address) {
         let uri = address.to_owned();
-        let store = wait::run(runtime, async move { MongoStore::connect(&uri).await })?;
+        let store = wait::run(runtime, async move { MongoStore::connect_with(&uri, mongo).await })?;
         return Ok(Arc::new(store));
     }
     if address == "memory:" {
         return Ok(Arc::new(MemoryStore::new()));
     }
-    Ok(Arc::new(SqliteStore::open(address)?))
+    Ok(Arc::new(SqliteStore::open_with(address, sqlite)?))
 }
 
 /// The keys that were set; else those of the environment; else, for an embedded store, a key file beside it. `None`
 /// stands for no encryption, which only an explicit wish gives.
-fn key_ring(wish: Option<Keys>, address: &str) -> Outcome<Option<KeyRing>> {
+fn key_provider(wish: Option<Keys>, address: &str) -> Outcome<Option<Arc<dyn KeyProvider>>> {
     let ring = match wish {
         Some(Keys::Plaintext) => return Ok(None),
+        Some(Keys::Provider(provider)) => return Ok(Some(provider)),
         Some(Keys::Ring(ring)) => ring,
         Some(Keys::File(path)) => KeyRing::open_or_create(path)?,
         None if std::env::var_os(KeyRing::ENV).is_some() => KeyRing::from_env()?,
@@ -119,7 +127,7 @@ fn key_ring(wish: Option<Keys>, address: &str) -> Outcome<Option<KeyRing>> {
     if ring.was_created() {
         tracing::warn!("made a key file; back it up: without it the stored sessions cannot be opened");
     }
-    Ok(Some(ring))
+    Ok(Some(Arc::new(ring)))
 }
 
 fn is_mongo(address: &str) -> bool {
