@@ -218,8 +218,8 @@ impl Duel {
                 }
             }
         }
-        let known: std::collections::HashSet<(&str, &str)> =
-            before.iter().map(|row| (row.session.as_str(), row.key.as_str())).collect();
+        let known: HashMap<(&str, &str), i64> =
+            before.iter().map(|row| ((row.session.as_str(), row.key.as_str()), row.generation)).collect();
         let of_session: HashMap<&str, (i64, i64)> =
             leases.iter().map(|lease| (lease.session.as_str(), (lease.generation, lease.fence))).collect();
         for row in self.world.place.auth().await? {
@@ -227,8 +227,14 @@ impl Duel {
             if row.generation >= *generation {
                 continue;
             }
-            // All rows were raised to the new generation at the steal, so a lower one was written afterwards.
-            if known.contains(&(row.session.as_str(), row.key.as_str())) || row.generation >= *fence {
+            // All rows were raised to the new generation at the steal, so a lower one was written afterwards. Below the
+            // fence it is not read, unless it has overwritten one that was.
+            let was = known.get(&(row.session.as_str(), row.key.as_str()));
+            progress(format_args!(
+                "a row of generation {} under a lease of {generation} (fence {fence}); before the wake: {was:?}",
+                row.generation
+            ));
+            if row.generation >= *fence || was.is_some_and(|was| was >= generation) {
                 self.tally.stale_accepted += 1;
             } else {
                 self.tally.stale_fenced += 1;
