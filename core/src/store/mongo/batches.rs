@@ -274,21 +274,26 @@ async fn is_newer(inner: &Inner, collection: &str, batch: &Batch, key: Option<&A
 /// Deletes, and asks the leases and the rows that are left whether the deletions were stale: a fenced delete
 /// that finds nothing cannot tell gone from newer.
 async fn delete(inner: &Inner, batches: &[Batch], refusals: &mut Refusals) -> Attempt<()> {
-    let mut statements = Vec::new();
     let mut deleting: HashMap<&str, (usize, Vec<&AuthKey>)> = HashMap::new();
     for (index, batch) in batches.iter().enumerate().filter(|(index, _)| refusals[*index].is_none()) {
         for write in batch.writes.writes() {
             let AuthWrite::Delete(key) = write else { continue };
-            let mut filter = writable(&batch.session, batch.tenure);
-            filter.extend(doc! { "type": &key.kind, "id": &key.id });
-            statements.push(doc! { "q": filter, "limit": 0 });
             deleting.entry(&batch.session).or_insert((index, Vec::new())).1.push(key);
         }
     }
-    if statements.is_empty() {
+    if deleting.is_empty() {
         return Ok(());
     }
-    let wanted = statements.len() as u64;
+    let wanted = deleting.values().map(|(_, keys)| keys.len() as u64).sum::<u64>();
+    // One statement a session: a slow server looks each up by itself.
+    let statements = deleting
+        .values()
+        .filter_map(|(index, keys)| {
+            let batch = &batches[*index];
+            let rows = with_keys(writable(&batch.session, batch.tenure), keys.iter().copied())?;
+            Some(doc! { "q": rows, "limit": 0 })
+        })
+        .collect();
     let deleted = inner.delete(AUTH_KEYS, statements).await?.all()?.count;
 
     let sessions: Vec<&str> = deleting.keys().copied().collect();
