@@ -528,7 +528,8 @@ typedef struct {
  *
  * The functions are called on threads of the library, several at once, and may block. Each answers `CENTRALITA_OK`;
  * `CENTRALITA_UNAVAILABLE` or `CENTRALITA_TIMEOUT` if it cannot be reached, and is then asked again while the session
- * waits; anything else is a refusal, which ends the session. They must not call back into the library.
+ * waits; anything else is a refusal, which ends the session. They must not call back into the library. `context` is a
+ * session's id, or, for the key of what all sessions share, bytes that begin with a zero.
  */
 typedef struct {
     /**
@@ -544,21 +545,21 @@ typedef struct {
      */
     void *user_data;
     /**
-     * Wraps the `CENTRALITA_DATA_KEY_LEN` bytes at `data_key`, bound to `session_id`: writes at most `capacity`
+     * Wraps the `CENTRALITA_DATA_KEY_LEN` bytes at `data_key`, bound to `context`: writes at most `capacity`
      * (`CENTRALITA_WRAPPED_KEY_MAX`) bytes to `wrapped` and their number to `len`.
      */
     int32_t (*wrap)(void *user_data,
-                    centralita_str session_id,
+                    centralita_str context,
                     const uint8_t *data_key,
                     uint8_t *wrapped,
                     size_t capacity,
                     size_t *len);
     /**
-     * Writes to `data_key` the `CENTRALITA_DATA_KEY_LEN` bytes that `wrap` was given with this `session_id`, now or
+     * Writes to `data_key` the `CENTRALITA_DATA_KEY_LEN` bytes that `wrap` was given with this `context`, now or
      * under an older master key.
      */
     int32_t (*unwrap)(void *user_data,
-                      centralita_str session_id,
+                      centralita_str context,
                       const uint8_t *wrapped,
                       size_t len,
                       uint8_t *data_key);

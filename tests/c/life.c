@@ -271,11 +271,16 @@ struct kms {
     pthread_cond_t changed;
 };
 
-static int32_t kms_wrap(void *user_data, centralita_str session_id, const uint8_t *data_key, uint8_t *wrapped,
+static bool is_context(centralita_str context)
+{
+    return (context.len == 3 && memcmp(context.ptr, "kms", 3) == 0) || context.ptr[0] == 0;
+}
+
+static int32_t kms_wrap(void *user_data, centralita_str context, const uint8_t *data_key, uint8_t *wrapped,
                         size_t capacity, size_t *len)
 {
     struct kms *kms = user_data;
-    CHECK(session_id.len == 3 && memcmp(session_id.ptr, "kms", 3) == 0 && capacity == CENTRALITA_WRAPPED_KEY_MAX);
+    CHECK(is_context(context) && capacity == CENTRALITA_WRAPPED_KEY_MAX);
     if (kms->wraps++ == 0) {
         return CENTRALITA_UNAVAILABLE; /* Asked again. */
     }
@@ -286,21 +291,21 @@ static int32_t kms_wrap(void *user_data, centralita_str session_id, const uint8_
     return CENTRALITA_OK;
 }
 
-static int32_t kms_unwrap(void *user_data, centralita_str session_id, const uint8_t *wrapped, size_t len,
+static int32_t kms_unwrap(void *user_data, centralita_str context, const uint8_t *wrapped, size_t len,
                           uint8_t *data_key)
 {
     ((struct kms *)user_data)->unwraps++;
-    CHECK(session_id.len == 3 && len == CENTRALITA_DATA_KEY_LEN);
+    CHECK(is_context(context) && len == CENTRALITA_DATA_KEY_LEN);
     for (int i = 0; i < CENTRALITA_DATA_KEY_LEN; i++) {
         data_key[i] = wrapped[i] ^ 0x5a;
     }
     return CENTRALITA_OK;
 }
 
-static int32_t kms_refuses(void *user_data, centralita_str session_id, const uint8_t *wrapped, size_t len,
+static int32_t kms_refuses(void *user_data, centralita_str context, const uint8_t *wrapped, size_t len,
                            uint8_t *data_key)
 {
-    (void)user_data, (void)session_id, (void)wrapped, (void)len, (void)data_key;
+    (void)user_data, (void)context, (void)wrapped, (void)len, (void)data_key;
     return CENTRALITA_CRYPTO;
 }
 
@@ -353,7 +358,7 @@ static void key_provider(const char *phone)
         }
         pthread_mutex_unlock(&kms.lock);
     }
-    CHECK(kms.wraps == 2 && kms.unwraps >= 1 && kms.drops == 4);
+    CHECK(kms.wraps >= 2 && kms.unwraps >= 1 && kms.drops == 4);
 }
 
 int main(int argc, char **argv)

@@ -13,7 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// refuses, which is not.
 #[async_trait]
 pub trait KeyProvider: Send + Sync + 'static {
-    /// Wraps `data_key` with the current master key, bound to `context` (a session's id).
+    /// Wraps `data_key` with the current master key, bound to `context`: a session's id, or, for the key of what all
+    /// sessions share, bytes that begin with a zero.
     async fn wrap(&self, context: &[u8], data_key: &[u8; 32]) -> Result<Vec<u8>>;
 
     /// Unwraps what [`wrap`](KeyProvider::wrap) made with the same `context`, now or under an older key.

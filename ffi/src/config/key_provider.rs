@@ -26,7 +26,8 @@ pub const CENTRALITA_DATA_KEY_LEN: usize = 32;
 ///
 /// The functions are called on threads of the library, several at once, and may block. Each answers `CENTRALITA_OK`;
 /// `CENTRALITA_UNAVAILABLE` or `CENTRALITA_TIMEOUT` if it cannot be reached, and is then asked again while the session
-/// waits; anything else is a refusal, which ends the session. They must not call back into the library.
+/// waits; anything else is a refusal, which ends the session. They must not call back into the library. `context` is a
+/// session's id, or, for the key of what all sessions share, bytes that begin with a zero.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct centralita_key_provider {
@@ -36,24 +37,24 @@ pub struct centralita_key_provider {
     pub reserved: u32,
     /// Given to the functions below.
     pub user_data: *mut c_void,
-    /// Wraps the `CENTRALITA_DATA_KEY_LEN` bytes at `data_key`, bound to `session_id`: writes at most `capacity`
+    /// Wraps the `CENTRALITA_DATA_KEY_LEN` bytes at `data_key`, bound to `context`: writes at most `capacity`
     /// (`CENTRALITA_WRAPPED_KEY_MAX`) bytes to `wrapped` and their number to `len`.
     pub wrap: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
-            session_id: centralita_str,
+            context: centralita_str,
             data_key: *const u8,
             wrapped: *mut u8,
             capacity: usize,
             len: *mut usize,
         ) -> i32,
     >,
-    /// Writes to `data_key` the `CENTRALITA_DATA_KEY_LEN` bytes that `wrap` was given with this `session_id`, now or
+    /// Writes to `data_key` the `CENTRALITA_DATA_KEY_LEN` bytes that `wrap` was given with this `context`, now or
     /// under an older master key.
     pub unwrap: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
-            session_id: centralita_str,
+            context: centralita_str,
             wrapped: *const u8,
             len: usize,
             data_key: *mut u8,
