@@ -35,7 +35,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::error::Result;
 
 /// Groups of one lane in flight: a large one, or one that the database is slow with, must not hold up all sessions.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 2;
 /// But each would make the next smaller, so the next gathers while one is in flight, unless that takes longer than this.
 const OVERLAP: Duration = Duration::from_secs(1);
 /// Groups of one lane begin at least this far apart, unless they are full: only a busy lane ever waits for it.

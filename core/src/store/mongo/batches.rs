@@ -9,6 +9,7 @@ use mongodb::bson::{Document, doc};
 use super::auth::{conflict, newer_than, with_keys, writable};
 use super::documents::{Fields, binary, date, joined_id, unsigned};
 use super::errors::{Failure, refused};
+use super::pieces::{Pieces, values_of};
 use super::{AUTH_KEYS, AUTH_STATES, Inner, LEASES, MongoStore};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,13 +22,10 @@ type Attempt<T> = std::result::Result<T, Failure>;
 const MAX_VALUE: usize = 15 << 20;
 /// How often statements that met a duplicate key are written again.
 const COLLISIONS: usize = 8;
-/// Values of one call at most.
-const PIECE: usize = 256;
-
-struct Batch {
-    session: String,
-    tenure: Tenure,
-    writes: WriteBatch,
+pub(super) struct Batch {
+    pub(super) session: String,
+    pub(super) tenure: Tenure,
+    pub(super) writes: WriteBatch,
 }
 
 /// One upsert, and whose it is.
@@ -46,45 +44,20 @@ type Refusals = Vec<Option<Error>>;
 
 pub(super) async fn apply(store: &MongoStore, batches: &[(&str, Tenure, &WriteBatch)]) -> Vec<Result<()>> {
     let mut outcomes: Vec<Result<()>> = batches.iter().map(|_| Ok(())).collect();
-    for mut piece in pieces(batches) {
+    let mut pieces = Pieces::of(batches);
+    let (pace, clock) = (&store.0.pace, &store.0.options.clock);
+    while let Some(mut piece) = pieces.next(pace.values()) {
         piece.retain(|(index, _)| outcomes[*index].is_ok());
         let (indexes, piece): (Vec<usize>, Vec<Batch>) = piece.into_iter().unzip();
-        for (index, outcome) in indexes.into_iter().zip(apply_piece(store, piece.into()).await) {
+        let values = piece.iter().map(|batch| values_of(&batch.writes)).sum();
+        let start = clock.monotonic();
+        let applied = apply_piece(store, piece.into()).await;
+        pace.learn(values, clock.monotonic().saturating_sub(start));
+        for (index, outcome) in indexes.into_iter().zip(applied) {
             outcomes[index] = outcome;
         }
     }
     outcomes
-}
-
-/// Splits what is long, so that a slow database has a time limit for each piece: a call that takes longer than its
-/// limit is repeated whole, and would never end. Of each batch the order is kept, and credentials come last.
-fn pieces(batches: &[(&str, Tenure, &WriteBatch)]) -> Vec<Vec<(usize, Batch)>> {
-    let mut pieces = Vec::new();
-    let mut piece: Vec<(usize, Batch)> = Vec::new();
-    let mut room = PIECE;
-    for (index, (session, tenure, writes)) in batches.iter().enumerate() {
-        let mut rest = writes.writes();
-        loop {
-            let (now, later) = rest.split_at(rest.len().min(room));
-            let mut writes_now: WriteBatch = now.iter().cloned().collect();
-            if later.is_empty()
-                && let Some(creds) = writes.creds()
-            {
-                writes_now.set_creds(creds.clone());
-            }
-            room -= now.len();
-            piece
-                .push((index, Batch { session: (*session).to_owned(), tenure: *tenure, writes: writes_now }));
-            rest = later;
-            if rest.is_empty() {
-                break;
-            }
-            pieces.push(std::mem::take(&mut piece));
-            room = PIECE;
-        }
-    }
-    pieces.push(piece);
-    pieces
 }
 
 async fn apply_piece(store: &MongoStore, batches: Arc<[Batch]>) -> Vec<Result<()>> {
@@ -331,42 +304,4 @@ async fn delete(inner: &Inner, batches: &[Batch], refusals: &mut Refusals) -> At
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_batches_are_cut_in_order_and_credentials_come_last() {
-        let batches: Vec<WriteBatch> = [600, 0, 168, 256, 1]
-            .into_iter()
-            .map(|count| {
-                let mut batch = WriteBatch::new();
-                for number in 0..count {
-                    batch.put(AuthKey::new("pre-key", format!("{number:03}")), "value".into(), 0);
-                }
-                batch.set_creds("creds".into());
-                batch
-            })
-            .collect();
-        let names = ["a", "b", "c", "d", "e"];
-        let given: Vec<_> =
-            names.iter().zip(&batches).map(|(name, batch)| (*name, Tenure::FIRST, batch)).collect();
-        let mut together: Vec<(Vec<AuthWrite>, u32)> = vec![Default::default(); names.len()];
-        for piece in pieces(&given) {
-            assert!(piece.iter().map(|(_, batch)| batch.writes.writes().len()).sum::<usize>() <= PIECE);
-            for (index, batch) in piece {
-                assert_eq!(batch.session, names[index]);
-                let (writes, creds) = &mut together[index];
-                assert_eq!(*creds, 0, "values after the credentials");
-                writes.extend_from_slice(batch.writes.writes());
-                *creds += u32::from(batch.writes.creds().is_some());
-            }
-        }
-        for ((writes, creds), batch) in together.iter().zip(&batches) {
-            assert_eq!(writes, batch.writes());
-            assert_eq!(*creds, 1);
-        }
-    }
 }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::bulk::BulkWrite;
 use super::counts::Counts;
 use super::options::MongoOptions;
+use super::pieces::Pace;
 use super::{Inner, MongoStore, indexes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::rules::Arrivals;
@@ -112,6 +113,7 @@ impl MongoStore {
             counts,
             arrivals: Arrivals::default(),
             bulk_write: BulkWrite::default(),
+            pace: Pace::default(),
             commands,
         }));
         if store.0.options.create_indexes {

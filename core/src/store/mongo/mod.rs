@@ -29,6 +29,7 @@ mod options;
 mod outbox;
 mod ownership;
 mod patches;
+mod pieces;
 mod record;
 mod recount;
 mod session_groups;
@@ -49,6 +50,7 @@ use tokio_util::task::TaskTracker;
 use self::bulk::BulkWrite;
 use self::counts::Counts;
 pub use self::options::MongoOptions;
+use self::pieces::Pace;
 use super::Store;
 use super::rules::Arrivals;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,6 +85,7 @@ struct Inner {
     counts: Counts,
     arrivals: Arrivals,
     bulk_write: BulkWrite,
+    pace: Pace,
     /// Commands sent, if the client is ours and tells us.
     commands: Option<Arc<AtomicU64>>,
 }
