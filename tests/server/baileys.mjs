@@ -129,6 +129,8 @@ processes.suite("moving in", async () => {
     await has("desde el grupo");
   });
   const devices = (await admin("devices")).length;
+  // What Baileys itself asked for again while it linked is its own affair.
+  const toBaileys = (await admin("accounting")).to_companions.length;
   // Of the 812 one-time keys the first are enough here: the MongoDB of the tests takes a minute to write them all anew.
   const surplus = (await db.collection("authkeys").distinct("id", { type: "pre-key" })).filter((id) => Number(id) > 40);
   assert.ok(surplus.length > 700, `${surplus.length} keys`);
@@ -178,7 +180,7 @@ processes.suite("moving in", async () => {
 
   // Not one message had to be asked for again: the ratchets go on where Baileys left them.
   const { to_companions, by_companions } = await admin("accounting");
-  const retried = [...to_companions, ...by_companions.slice(offset)].filter(({ retries }) => retries > 0);
+  const retried = [...to_companions.slice(toBaileys), ...by_companions.slice(offset)].filter(({ retries }) => retries > 0);
   assert.deepEqual(retried, []);
   await processes.stop(child);
   await db.dropDatabase();

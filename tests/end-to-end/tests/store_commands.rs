@@ -171,7 +171,8 @@ async fn many_messages_cost_few_commands_and_a_lone_one_three() {
     }
     let lone = commands.each("store_commands_lone_message", LONE);
     assert!(many <= 0.4, "{many} commands a message");
-    assert!(lone <= lone_bound(&world).await, "{lone} commands a lone message");
+    // Of five messages; whatever else comes by the clock may fall among them once or twice.
+    assert!(lone <= lone_bound(&world).await + 0.4, "{lone} commands a lone message");
     for (_, device) in &linked {
         assert_eq!(world.stand_in.accounting().lost_to(&device.jid), 0);
     }
