@@ -1,14 +1,21 @@
 //! Which addresses this build may reach.
 
+use http::Uri;
+
 use crate::error::{Error, ErrorKind, Result};
+
+/// Without the brackets of an IPv6 address.
+pub(super) fn host_of(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
 
 /// In a build with feature `stand-in` the server's certificate is not checked, so such a build must reach
 /// nothing but this machine. Other builds reach WhatsApp.
 #[cfg(feature = "stand-in")]
 pub(crate) fn admit_address(url: &str) -> Result<()> {
-    let uri: http::Uri =
+    let uri: Uri =
         url.parse().map_err(|_| Error::new(ErrorKind::Invalid, "the server's address is not a URL"))?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let host = host_of(&uri);
     let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if loopback {
         return Ok(());

@@ -27,6 +27,7 @@ use whatsapp_rust::wacore::net::{
 use whatsapp_rust::wacore::stats::TransportResourceReport;
 
 pub(crate) use self::address::admit_address;
+use self::address::host_of;
 use self::tls::tls_config;
 use super::http::EngineHttp;
 use crate::error::Result;
@@ -76,13 +77,11 @@ impl SocketFactory {
     pub(crate) fn cut_by(&self, cut: CancellationToken) -> Self {
         Self { cut, ..self.clone() }
     }
-}
 
-impl SocketFactory {
     async fn open(&self) -> anyhow::Result<Socket> {
         let uri: Uri = self.url.parse()?;
         let encrypted = matches!(uri.scheme_str(), Some("wss" | "https"));
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host_of(&uri).to_owned();
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
         let tcp = TcpStream::connect((host.as_str(), port)).await?;
         tcp.set_nodelay(true)?;

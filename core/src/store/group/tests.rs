@@ -70,6 +70,11 @@ impl Work for Note {
     }
 }
 
+fn small_note(book: &Arc<Book>, session: usize, slow: u64) -> Note {
+    let (book, session) = (Arc::clone(book), format!("s{session}"));
+    Note { book, session, number: 0, size: 10, slow, refused: false }
+}
+
 fn options(merges_sessions: bool) -> LaneOptions {
     LaneOptions {
         in_flight: 2,
@@ -173,14 +178,7 @@ async fn what_comes_together_goes_together_and_a_lone_write_at_once() {
     (wide.group, wide.waiting, wide.waiting_bytes) = (100, 100, 1 << 20);
     wide.spacing = Duration::from_secs(3_600);
     let lane = lane(wide);
-    let note = |session: usize| Note {
-        book: Arc::clone(&book),
-        session: format!("s{session}"),
-        number: 0,
-        size: 10,
-        slow: 1,
-        refused: false,
-    };
+    let note = |session| small_note(&book, session, 1);
     // Nothing has gone before: it does not wait for the spacing.
     lane.submit(note(0)).await.unwrap();
     assert_eq!(book.groups.load(Ordering::SeqCst), 1);
@@ -193,14 +191,7 @@ async fn what_comes_together_goes_together_and_a_lone_write_at_once() {
 #[tokio::test]
 async fn in_a_busy_lane_the_first_of_a_burst_waits_for_the_others() {
     let book = Arc::new(Book::default());
-    let note = |session: usize| Note {
-        book: Arc::clone(&book),
-        session: format!("s{session}"),
-        number: 0,
-        size: 10,
-        slow: 0,
-        refused: false,
-    };
+    let note = |session| small_note(&book, session, 0);
     let wide = LaneOptions { group: 100, waiting: 100, waiting_bytes: 1 << 20, ..options(false) };
     let lane = lane(LaneOptions {
         spacing: Duration::from_millis(200),
@@ -218,14 +209,7 @@ async fn in_a_busy_lane_the_first_of_a_burst_waits_for_the_others() {
 
 #[tokio::test]
 async fn while_a_group_is_in_flight_the_next_gathers_but_a_stuck_one_holds_nobody_up() {
-    let note = |book: &Arc<Book>, session: usize, slow: u64| Note {
-        book: Arc::clone(book),
-        session: format!("s{session}"),
-        number: 0,
-        size: 10,
-        slow,
-        refused: false,
-    };
+    let note = small_note;
     let wide = LaneOptions {
         spacing: Duration::ZERO,
         overlap: Duration::from_secs(3_600),
