@@ -24,7 +24,7 @@ use crate::events::{EventKind, LinkCode};
 use crate::lease::HeldLease;
 use crate::qr::QrCode;
 use crate::session_manager::StatusUpdate;
-use crate::store::patience::until_available;
+use crate::store::patience::{stopped, until_available};
 use crate::store::{SessionPatch, StatusDetail};
 
 /// How long a session that is stopped may take to flush and close.
@@ -411,8 +411,4 @@ impl<'a> ConnectionRun<'a> {
 
 fn coded(code: &str, detail: Option<StatusDetail>) -> StatusUpdate {
     StatusUpdate { qr_code: Some(code.to_owned()), detail, ..StatusUpdate::default() }
-}
-
-fn stopped() -> Error {
-    Error::new(ErrorKind::Closed, "the session was stopped")
 }

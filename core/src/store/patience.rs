@@ -44,6 +44,7 @@ where
     }
 }
 
-fn stopped() -> Error {
+/// What whoever waits is told when its session stops.
+pub(crate) fn stopped() -> Error {
     Error::new(ErrorKind::Closed, "the session was stopped")
 }
